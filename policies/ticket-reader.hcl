@@ -1,0 +1,6 @@
+# Whoever only needs a valid access token: an agent's template, a CI job, a person.
+# Default paths of a KV v2 mount named `secret`; `+` stands for the profile.
+
+path "secret/data/ticket/+/token" {
+  capabilities = ["read"]
+}

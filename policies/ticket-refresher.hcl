@@ -1,0 +1,27 @@
+# The helper itself: spends the grant and publishes the ticket. The one identity that may read a refresh token.
+# Default paths of a KV v2 mount named `secret`; `+` stands for the profile.
+
+# The grant: read it, and write it under check-and-set (claim, save, release). It is never created here.
+path "secret/data/ticket/+/grant" {
+  capabilities = ["read", "update"]
+}
+
+# The leased path: publish the ticket.
+path "secret/data/ticket/+/token" {
+  capabilities = ["create", "read", "update"]
+}
+
+# … and let each version expire with its ticket (delete_version_after).
+path "secret/metadata/ticket/+/token" {
+  capabilities = ["create", "update"]
+}
+
+# `vault-ticket revoke`.
+path "secret/destroy/ticket/+/token" {
+  capabilities = ["update"]
+}
+
+# Give back the token of a one-shot login.
+path "auth/token/revoke-self" {
+  capabilities = ["update"]
+}

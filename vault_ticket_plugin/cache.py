@@ -1,0 +1,180 @@
+"""Tickets and failures remembered on this host, in the runtime folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vault_ticket_plugin import environment, errors, warm
+from vault_ticket_plugin.clock import Clock
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.folder import Folder
+from vault_ticket_plugin.formats import PLAIN
+from vault_ticket_plugin.model import CLOCK_STEP, Ticket, Windows
+from vault_ticket_plugin.secret import Secret
+
+log = logging.getLogger(__name__)
+
+# The cooldown after a failure, doubling from one to the other, jittered. An agent was seen to run a failing
+# plugin 240 times a second.
+COOLDOWN_FIRST, COOLDOWN_LONGEST = 1.0, 60.0
+# A server's Retry-After may be longer than that; longer than an hour nobody is kept from asking.
+RETRY_AFTER_LONGEST = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """`now`: Vault's time, as this host makes it out from when the entry was written."""
+
+    ticket: Ticket
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """`error` as it was raised; asked again in `seconds`."""
+
+    error: VaultTicketError
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What one profile's calls remember. Without a folder, nothing.
+
+    `identity` fingerprints everything that decides which ticket it is; `stamp` and `digest` tell the warm path under
+    which configuration file and environment an entry was made.
+    """
+
+    folder: Folder | None
+    profile: str
+    identity: str
+    stamp: str
+    digest: str
+    clock: Clock
+    tickets: bool = True
+
+    @property
+    def _name(self) -> str:
+        return warm.entry_name(self.profile, self.digest)
+
+    @property
+    def _failure_name(self) -> str:
+        return f"{self.profile}-{self.identity}.failure"
+
+    def ticket(self) -> Cached | None:
+        """The remembered ticket, fresh or not; None where there is none, or one that can't be trusted."""
+        if self.folder is None or not self.tickets:
+            return None
+        try:
+            lines = (self.folder.read(self._name) or "").split("\n")
+            if lines[0] != warm.MAGIC or lines[3] != self.identity:
+                return None
+            wall, monotonic, _fresh, _usable, then = (float(part) for part in lines[4].split(" "))
+            plain = json.loads(lines[5])
+            ticket = Ticket(
+                Secret(str(plain["access_token"])),
+                str(plain["token_type"]),
+                float(plain["issued_at"]),
+                float(plain["expires_at"]),
+            )
+        except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
+            log.info("a cached ticket is passed over: %s", type(error).__name__)
+            return None
+        ages = self.clock.wall() - wall, self.clock.monotonic() - monotonic
+        return None if min(ages) < 0 else Cached(ticket, then + max(ages))
+
+    def put(self, ticket: Ticket, now: float, windows: Windows, fresh: bool = True) -> None:
+        """Remember a ticket. `fresh` False: usable, but not to be handed out without another look."""
+        if self.folder is None or not self.tickets or not ticket.usable(now):
+            return
+        left = ticket.left(now)
+        until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
+        times = (self.clock.wall(), self.clock.monotonic(), max(0.0, until_soft), left - CLOCK_STEP, now)
+        plain = {
+            "access_token": ticket.access_token.reveal(),
+            "token_type": ticket.token_type,
+            "issued_at": ticket.issued_at,
+            "expires_at": ticket.expires_at,
+        }
+        lines = [
+            *(warm.MAGIC, self.stamp, self.digest, self.identity),
+            " ".join(repr(one) for one in times),
+            json.dumps(plain),
+            *(f"{name}\t{show(ticket)}" for name, show in PLAIN.items()),
+        ]
+        self._write(self._name, "\n".join(lines) + "\n")
+
+    def forget(self) -> None:
+        """Forget the ticket and the failure, as after `store` and `revoke`."""
+        if self.folder is not None:
+            self.folder.remove(self._name)
+            self.folder.remove(self._failure_name)
+
+    def failure(self) -> Failure | None:
+        """The failure whose cooldown is not over yet."""
+        found = self._read_failure()
+        if found is None:
+            return None
+        age, span, plain = found
+        kind = getattr(errors, str(plain.get("kind")), None)
+        if age >= span or not (isinstance(kind, type) and issubclass(kind, VaultTicketError)):
+            return None
+        return Failure(kind(str(plain["message"]), str(plain["hint"])), span - age)
+
+    def remember(self, error: VaultTicketError) -> None:
+        """Begin or lengthen the cooldown."""
+        found = self._read_failure()
+        count = 0
+        if found is not None and found[0] < found[1] + COOLDOWN_LONGEST:
+            count = int(found[2].get("count", 0))  # failed again soon after
+        span = min(COOLDOWN_LONGEST, COOLDOWN_FIRST * 2.0 ** min(count, 16))
+        span *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        span = max(span, min(getattr(error, "retry_after", None) or 0.0, RETRY_AFTER_LONGEST))
+        plain = {
+            "kind": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "count": count + 1,
+            "wall": self.clock.wall(),
+            "monotonic": self.clock.monotonic(),
+            "span": span,
+        }
+        self._write(self._failure_name, json.dumps(plain))
+
+    def clear_failure(self) -> None:
+        if self.folder is not None:
+            self.folder.remove(self._failure_name)
+
+    def _read_failure(self) -> tuple[float, float, Mapping[str, Any]] | None:
+        """(age, span, all of it) of the last failure."""
+        if self.folder is None:
+            return None
+        try:
+            plain = json.loads(self.folder.read(self._failure_name) or "null")
+            ages = self.clock.wall() - plain["wall"], self.clock.monotonic() - plain["monotonic"]
+            return None if min(ages) < 0 else (max(ages), float(plain["span"]), plain)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write(self, name: str, text: str) -> None:
+        if self.folder is None:
+            return
+        try:
+            self.folder.write(name, text)
+        except OSError as error:
+            log.info("nothing is remembered: %s", error.strerror)
+
+
+def open_runtime(environ: Mapping[str, str]) -> Folder | None:
+    """The runtime folder, or None (with a line in the log) where there is none that is safe to use."""
+    path = environment.runtime_path(environ)
+    try:
+        return Folder(path)
+    except OSError as error:
+        log.warning("nothing is remembered between calls: %s (%s)", path, error.strerror or error)
+        return None

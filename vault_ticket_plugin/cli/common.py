@@ -1,0 +1,78 @@
+"""What the commands have in common: options, the profile, the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from vault_ticket_plugin import config, environment, log
+from vault_ticket_plugin.durations import parse_duration
+from vault_ticket_plugin.settings import Profile, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `90s`, `20m`, `1h` as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: wanted {error}", param, ctx)
+
+
+def logging_options(command: F) -> F:
+    """-v and --log-format, before or after the command's name."""
+
+    @click.option("-v", "--verbose", count=True, help="Say on standard error what is done; -vv says more.")
+    @click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        help="How standard error is written: text for people (default), or a JSON object a line.",
+    )
+    @click.pass_context
+    @wraps(command)
+    def configured(ctx: click.Context, /, verbose: int, log_format: Any, **more: Any) -> Any:
+        before: Mapping[str, Any] = ctx.obj or {}
+        chosen = {
+            "verbose": max(verbose, before.get("verbose", 0)),
+            "log_format": log_format or before.get("log_format") or "text",
+        }
+        ctx.obj = chosen
+        log.configure(chosen["verbose"], chosen["log_format"])
+        return command(**more)
+
+    return configured  # type: ignore[return-value]
+
+
+def profile_argument(command: F) -> F:
+    """PROFILE, once or not at all; callers such as agent templates may add empty arguments."""
+    return click.argument("profile", nargs=-1, metavar="[PROFILE]", callback=_one_profile)(command)
+
+
+def _one_profile(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str:
+    given = [one for one in value if one.strip()]
+    if len(given) > 1:
+        raise click.UsageError(f"one profile at a time, not {len(given)}", ctx)
+    name = environment.profile_name(os.environ, given[0].strip() if given else None)
+    if not environment.is_profile_name(name):
+        raise click.BadParameter(
+            "a profile's name has letters, digits and ._- (at most 64, no dot or dash in front)", ctx, param
+        )
+    return name
+
+
+def load() -> Settings:
+    return config.load(os.environ)
+
+
+def load_profile(name: str) -> tuple[Settings, Profile]:
+    settings = load()
+    return settings, settings.profile(name)

@@ -1,0 +1,56 @@
+"""`vault-ticket get`: print a valid access token."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from vault_ticket_plugin.cli import common, terminal
+from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.formats import FORMATS
+from vault_ticket_plugin.transaction import Demand
+from vault_ticket_plugin.warm import DEFAULT_FORMAT
+from vault_ticket_plugin.wiring import wired
+
+
+@click.command(short_help="Print a valid access token.")
+@common.profile_argument
+@click.option(
+    "--format",
+    "chosen",
+    type=click.Choice(sorted(FORMATS)),
+    default=DEFAULT_FORMAT,
+    show_default=True,
+    help="json: with Version and Expiration, for programs; token: the bare token; header: an Authorization line; "
+    "env: an export line for a shell.",
+)
+@click.option(
+    "--min-ttl",
+    type=common.Duration(),
+    default=0.0,
+    help="The least time that it must still be valid, like 5m.",
+)
+@click.option("--force", is_flag=True, help="Get a new one, whatever is cached or remembered.")
+@click.option(
+    "--timeout",
+    type=common.Duration(),
+    help="Give up waiting after this time (default 20s, or the configured one).",
+)
+@click.option("--no-cache", is_flag=True, help="Neither read nor write this host's cache of tickets.")
+@common.logging_options
+def get(profile: str, chosen: str, min_ttl: float, force: bool, timeout: float | None, no_cache: bool) -> None:
+    """Print a valid access token of PROFILE (default: $VAULT_TICKET_PROFILE, else `default`).
+
+    Standard output has the credential and nothing else, and nothing at all unless it succeeds.
+
+    \b
+      vault-ticket get support
+      vault-ticket get support --format header --min-ttl 5m
+      eval "$(vault-ticket get support --format env)"
+    """
+    settings, wanted = common.load_profile(profile)
+    until = Deadline.after(settings.timeout if timeout is None else timeout)
+    with wired(settings, os.environ, cached=not no_cache) as wiring:
+        ticket = wiring.issuer(wanted).ticket(Demand(min_ttl=min_ttl, force=force), until)
+        terminal.show_credential(FORMATS[chosen](ticket) + "\n")

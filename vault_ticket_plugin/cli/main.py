@@ -1,0 +1,102 @@
+"""The program: its commands, and how each ending becomes an exit code and a line on standard error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from vault_ticket_plugin import __version__
+from vault_ticket_plugin.cli import common, terminal
+from vault_ticket_plugin.cli.get import get
+from vault_ticket_plugin.cli.revoke import revoke
+from vault_ticket_plugin.cli.status import status
+from vault_ticket_plugin.cli.store import store
+from vault_ticket_plugin.errors import VaultTicketError
+
+log = logging.getLogger(__name__)
+
+# What a shell reports for a process that a signal ended.
+BY_SIGNAL = 128
+# sysexits.h's EX_IOERR: standard output is gone.
+CANT_WRITE = 74
+
+EPILOG = """\
+Exit codes: 2 usage; 65 what Vault holds is not valid; 66 no grant stored; 69 Vault unreachable; 70 our bug; 74 a
+rotated token, or the output, could not be written; 75 the token endpoint is away or busy: try later; 76 its answer
+is not OAuth; 77 denied by Vault, or the grant is dead; 78 configuration, or the client is rejected.
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="vault-ticket", message="%(prog)s %(version)s")
+@common.logging_options
+def program() -> None:
+    """Access tokens for the Ticket API, kept fresh through HashiCorp Vault or OpenBao.
+
+    A refresh token is stored in Vault once (`store`). Whoever may read the leased path gets a valid access token at
+    any time (`get`): from this host's cache, else from Vault, else by one refresh for the whole fleet.
+
+    \b
+      vault-ticket store support      put a refresh token into Vault
+      vault-ticket get support        print a valid access token
+
+    The configuration is $VAULT_TICKET_CONFIG, else ~/.config/vault-ticket/config.toml, else
+    /etc/vault-ticket/config.toml. Without any, VAULT_ADDR and a token are enough.
+    """
+
+
+for command in (get, store, status, revoke):
+    program.add_command(command)
+
+
+def run() -> int:
+    """The exit code of the command line in sys.argv."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        code = program.main(prog_name="vault-ticket", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except VaultTicketError as error:
+        terminal.show_error(error.message, error.hint, error.exit_code)
+        return error.exit_code
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        terminal.show_error(error.format_message(), "", error.exit_code)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return BY_SIGNAL + signal.SIGINT
+    except BrokenPipeError:
+        # Nobody reads any more; python's own flush at exit would complain once again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CANT_WRITE
+    except Exception as error:
+        log.debug("the traceback of the failure below", exc_info=error)
+        place = _place(error)
+        terminal.show_error(
+            f"this is a bug in vault-ticket: {type(error).__name__} at {place}",
+            "Please report it with this line and what `vault-ticket --version` prints.",
+            VaultTicketError.exit_code,
+        )
+        return VaultTicketError.exit_code
+
+
+def _place(error: BaseException) -> str:
+    """File and line where it was raised. The error's text stays out: it may quote a value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+
+def _on_sigterm(number: int, _frame: FrameType | None) -> NoReturn:
+    # An exception, so that a claim is given back on the way out.
+    raise SystemExit(BY_SIGNAL + number)

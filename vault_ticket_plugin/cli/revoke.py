@@ -1,0 +1,36 @@
+"""`vault-ticket revoke`: withdraw the ticket."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from vault_ticket_plugin import leased
+from vault_ticket_plugin.cli import common
+from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.wiring import wired
+
+
+@click.command(short_help="Withdraw the access token.")
+@common.profile_argument
+@common.logging_options
+def revoke(profile: str) -> None:
+    """Withdraw the access token of PROFILE from the leased path, and at the server.
+
+    The server is asked where the profile has a revocation_url (RFC 7009). The refresh token stays: the next `get`
+    obtains a new access token.
+    """
+    settings, wanted = common.load_profile(profile)
+    until = Deadline.after(settings.timeout)
+    with wired(settings, os.environ) as wiring:
+        wiring.issuer(wanted).replay(until)
+        seen = leased.look(wiring.store, wanted.ticket, until)
+        withdrawn = leased.withdraw(wiring.store, wanted.ticket, until)
+        wiring.cache(wanted).forget()
+        if seen.ticket is not None and wanted.revocation_url is not None:
+            wiring.endpoint(wanted).revoke(seen.ticket.access_token, wanted.client_id, until)
+        where = f"{wanted.ticket} in Vault at {settings.vault.shown}"
+        click.echo(f"Withdrawn from {where}." if withdrawn else f"There was no ticket at {where}.", err=True)
+        if wanted.revocation_url is None:
+            click.echo("It stays valid at the server until it expires: no revocation_url is configured.", err=True)

@@ -1,0 +1,86 @@
+"""`vault-ticket store`: put a refresh token into Vault."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import IO
+
+import click
+
+from vault_ticket_plugin.cli import common
+from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.seeding import Seeding
+from vault_ticket_plugin.wiring import Wiring, wired
+
+# A refresh token is a few hundred letters at most; more is another file.
+LARGEST_TOKEN = 1 << 16
+
+
+@click.command(short_help="Put a refresh token into Vault.")
+@common.profile_argument
+@click.option(
+    "--file",
+    "source",
+    type=click.File("r"),
+    help="Read the refresh token from this file (- for standard input).",
+)
+@click.option("--client-id", help="The Client ID it belongs to, where the profile has none. It is no secret.")
+@click.option("--no-verify", is_flag=True, help="Store it unproven, without asking the Ticket API.")
+@common.logging_options
+def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify: bool) -> None:
+    """Put the refresh token of PROFILE into Vault, proven by one refresh.
+
+    It is read from a hidden prompt, from standard input or from --file, never from an argument. Nothing that is
+    stored is overwritten unless it works; if the server rotates it on the way, what it was rotated to is stored.
+    Storing anew clears what was remembered of a dead token.
+
+    \b
+      vault-ticket store support
+      vault-ticket store support --client-id 4711 <token.txt
+    """
+    settings, wanted = common.load_profile(profile)
+    with wired(settings, os.environ) as wiring:
+        client = client_id or wanted.client_id
+        token = _read_token(source)
+        if client is None:
+            if source is not None or not sys.stdin.isatty():
+                raise click.UsageError("the profile has no client_id: give it with --client-id")
+            client = click.prompt("Client ID", err=True).strip()
+        until = Deadline.after(settings.timeout)
+        _save_what_waits(wiring, profile, until)
+        seeding = Seeding(
+            profile=wanted,
+            store=wiring.store,
+            endpoint=wiring.endpoint(wanted),
+            journal=wiring.journal,
+            grant_identity=settings.grant_identity(wanted),
+            clock=wiring.clock,
+        )
+        seeding.seed(token, client, not no_verify, until)
+        wiring.cache(wanted).forget()
+        proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
+        click.echo(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.", err=True)
+
+
+def _read_token(source: IO[str] | None) -> Secret:
+    if source is not None:
+        text = source.read(LARGEST_TOKEN)
+    elif sys.stdin.isatty():
+        text = click.prompt("Refresh token (not shown)", hide_input=True, err=True)
+    else:
+        text = sys.stdin.read(LARGEST_TOKEN)
+    text = text.strip()
+    if not text or not text.isprintable() or " " in text:
+        raise click.UsageError("that is no refresh token: wanted one word on one line")
+    return Secret(text)
+
+
+def _save_what_waits(wiring: Wiring, name: str, until: Deadline) -> None:
+    """An earlier run's journal goes first. Who seeds need not be able to read the grant, so it may have to wait."""
+    try:
+        wiring.issuer(wiring.settings.profile(name)).replay(until)
+    except VaultTicketError as error:
+        click.echo(f"vault-ticket: an earlier refresh token still waits on this host: {error.message}", err=True)

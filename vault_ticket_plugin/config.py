@@ -1,0 +1,253 @@
+"""Settings from a TOML file and the environment. Every rule between keys is checked here.
+
+What the file says wins; the environment fills in what it leaves out (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from vault_ticket_plugin import environment
+from vault_ticket_plugin.durations import parse_duration, show_duration
+from vault_ticket_plugin.errors import ConfigError
+from vault_ticket_plugin.model import Location, Windows
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import (
+    AUTH_METHODS,
+    CLAIM_MARGIN,
+    DEFAULT_CLAIM_TIME,
+    DEFAULT_CLIENT_TIMEOUT,
+    DEFAULT_LIFETIME,
+    DEFAULT_REQUEST_TIMEOUT,
+    DEFAULT_REUSE_GRACE,
+    DEFAULT_TIMEOUT,
+    DEFAULT_TOKEN_URL,
+    LEASES,
+    Auth,
+    Profile,
+    Settings,
+    Tls,
+    VaultSettings,
+    grant_location,
+    is_loopback,
+    ticket_location,
+)
+from vault_ticket_plugin.toml_table import Table, text_value
+
+KUBERNETES_JWT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+# Which keys of `auth` each method has, beside `method`; the first of them must be there.
+AUTH_KEYS: Mapping[str, tuple[str, ...]] = {
+    "token": ("token_file",),
+    "approle": ("role_id", "secret_id_file", "wrapped", "mount"),
+    "kubernetes": ("role", "jwt_file", "mount"),
+    "jwt": ("jwt_file", "role", "mount"),
+    "cert": ("role", "mount"),
+    "none": (),
+}
+AUTH_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "approle": ("role_id",),
+    "kubernetes": ("role",),
+    "jwt": ("jwt_file",),
+}
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings in force. ConfigError names the file or variable, the key and what is allowed."""
+    path = environment.config_path(environ)
+    root = Table(path or "", "", _read(path) if path else {})
+    vault = _vault(root.table("vault"), environ)
+    profiles = root.table("profiles")
+    found = {name: _profile(name, profiles.table(name)) for name in profiles.names()}
+    settings = Settings(
+        vault=vault,
+        profiles=found,
+        path=path,
+        cache=root.flag("cache", True),
+        timeout=root.duration("timeout", DEFAULT_TIMEOUT, least=1.0),
+    )
+    root.no_more()
+    return settings
+
+
+def _read(path: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: can't be read ({(error.strerror or '').lower()})",
+            "Correct its path or its permissions.",
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}", "Correct it in that file.") from None
+
+
+def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
+    def variable(name: str) -> str | None:
+        found = environment.server_variable(environ, name)
+        return found[1] if found else None
+
+    configured = table.text("address")
+    agent = None if configured else variable("AGENT_ADDR")
+    address = configured or agent or variable("ADDR")
+    if not address:
+        raise ConfigError(
+            "no Vault address is configured",
+            "Set VAULT_ADDR (or BAO_ADDR), or `address` under [vault] in ~/.config/vault-ticket/config.toml.",
+        )
+    url, unix_socket = _address(address, table.wrong("address", "") if configured else None)
+    settings = VaultSettings(
+        address=url,
+        unix_socket=unix_socket,
+        auth=_auth(table.table("auth"), environ, through_agent=bool(agent or unix_socket)),
+        namespace=(table.text("namespace") or variable("NAMESPACE") or "").strip("/") or None,
+        tls=Tls(
+            ca_file=table.path("ca_cert") or variable("CACERT"),
+            ca_path=table.path("ca_path") or variable("CAPATH"),
+            client_cert=table.path("client_cert") or variable("CLIENT_CERT"),
+            client_key=table.path("client_key") or variable("CLIENT_KEY"),
+            server_name=table.text("tls_server_name") or variable("TLS_SERVER_NAME"),
+            verify=not table.flag("skip_verify", _variable_flag(environ, "SKIP_VERIFY")),
+        ),
+        client_timeout=table.duration("client_timeout", _variable_duration(environ, "CLIENT_TIMEOUT"), least=0.1),
+    )
+    table.no_more()
+    if settings.auth.method == "cert" and not settings.tls.client_cert:
+        raise table.wrong("client_cert", "a certificate's path, since auth.method is cert (or VAULT_CLIENT_CERT)")
+    return settings
+
+
+def _address(address: str, wrong: ConfigError | None) -> tuple[str, str | None]:
+    """(base URL, path of a unix socket or None)."""
+    said = wrong.message.removesuffix("wanted ") if wrong else "the Vault address in the environment: "
+    parts = urlsplit(address)
+    if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
+        return "http://localhost", parts.path
+    try:
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number
+        known = False
+    if not known or parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(f"{said}wanted https://HOST:PORT, http://HOST:PORT or unix:///PATH", "Correct it.")
+    return address.rstrip("/"), None
+
+
+def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth:
+    token = environment.server_variable(environ, "TOKEN")
+    if not table.has("method"):
+        table.no_more()
+        if token:
+            return Auth("token", token=Secret(token[1].strip()))
+        if through_agent:
+            return Auth("none")
+        return Auth("token", token_file=os.path.join(environment.home(environ), ".vault-token"))
+    method = table.choice("method", AUTH_METHODS[0], AUTH_METHODS)
+    for name in AUTH_REQUIRED.get(method, ()):
+        if not table.has(name):
+            raise table.wrong(name, f"a text, since auth.method is {method}")
+    allowed = AUTH_KEYS[method]
+    auth = Auth(
+        method=method,
+        mount=(table.text("mount", method) or method).strip("/") if "mount" in allowed else "",
+        role=(table.text("role") or "") if "role" in allowed else "",
+        role_id=(table.text("role_id") or "") if "role_id" in allowed else "",
+        secret_id_file=table.path("secret_id_file") if "secret_id_file" in allowed else None,
+        wrapped=table.flag("wrapped", False) if "wrapped" in allowed else False,
+        jwt_file=table.path("jwt_file", KUBERNETES_JWT) if "jwt_file" in allowed else None,
+        token_file=table.path("token_file") if "token_file" in allowed else None,
+        token=Secret(token[1].strip()) if method == "token" and token and not table.has("token_file") else None,
+    )
+    table.no_more()
+    if method == "token" and not auth.token and not auth.token_file:
+        return Auth("token", token_file=os.path.join(environment.home(environ), ".vault-token"))
+    return auth
+
+
+def _profile(name: str, table: Table) -> Profile:
+    windows = Windows(table.optional_duration("soft_window"), table.optional_duration("hard_window"))
+    profile = Profile(
+        name=name,
+        grant=_location(table.table("grant"), grant_location(name)),
+        ticket=_location(table.table("ticket"), ticket_location(name)),
+        client_id=table.text("client_id"),
+        token_url=_url(table, "token_url", DEFAULT_TOKEN_URL) or DEFAULT_TOKEN_URL,
+        revocation_url=_url(table, "revocation_url", None),
+        ca_cert=table.path("ca_cert"),
+        lease=table.choice("lease", LEASES[0], LEASES),
+        windows=windows,
+        default_lifetime=table.duration("default_lifetime", DEFAULT_LIFETIME, least=1.0),
+        request_timeout=table.duration("request_timeout", DEFAULT_REQUEST_TIMEOUT, least=0.1),
+        claim_time=table.duration("claim_time", DEFAULT_CLAIM_TIME, least=1.0),
+        reuse_grace=table.duration("reuse_grace", DEFAULT_REUSE_GRACE),
+    )
+    table.no_more()
+    if profile.grant.kv_version == 1:
+        raise table.wrong("grant.kv_version", "2: spending a grant safely needs the check-and-set of KV v2")
+    if (profile.grant.mount, profile.grant.path) == (profile.ticket.mount, profile.ticket.path):
+        raise table.wrong("ticket", "another location than the grant's: whoever may read a ticket may not read it")
+    soft = windows.soft or Windows.SOFT_DEFAULT
+    if windows.hard is not None and windows.hard >= soft:
+        raise table.wrong("hard_window", f"less than soft_window ({show_duration(soft)})")
+    least = profile.request_timeout * CLAIM_MARGIN
+    if profile.claim_time < least:
+        raise table.wrong(
+            "claim_time",
+            f"at least {CLAIM_MARGIN} times request_timeout, here {least:g}s, so that no claim ends while its holder spends",
+        )
+    return profile
+
+
+def _location(table: Table, default: Location) -> Location:
+    location = Location(
+        mount=table.get("mount", default.mount, "", _vault_path),
+        path=table.get("path", default.path, "", _vault_path),
+        kv_version=table.choice("kv_version", default.kv_version, (1, 2)),
+    )
+    table.no_more()
+    return location
+
+
+def _url(table: Table, name: str, default: str | None) -> str | None:
+    def check(value: object) -> str:
+        text = text_value(value)
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+        if not (secure and host) or parts.username or parts.password or parts.fragment:
+            raise ValueError("an https:// URL (http:// only for a loopback address), without user name or fragment")
+        return text
+
+    return table.get(name, default, "", check)
+
+
+def _variable_flag(environ: Mapping[str, str], name: str) -> bool:
+    found = environment.server_variable(environ, name)
+    if found is None:
+        return False
+    if found[1].lower() in ("1", "t", "true"):
+        return True
+    if found[1].lower() in ("0", "f", "false"):
+        return False
+    raise ConfigError(f"{found[0]}: wanted true or false", "Correct or unset it.")
+
+
+def _variable_duration(environ: Mapping[str, str], name: str) -> float:
+    found = environment.server_variable(environ, name)
+    if found is None:
+        return DEFAULT_CLIENT_TIMEOUT
+    try:
+        return parse_duration(found[1]) or DEFAULT_CLIENT_TIMEOUT
+    except ValueError as error:
+        raise ConfigError(f"{found[0]}: wanted {error}", "Correct or unset it.") from None
+
+
+def _vault_path(value: object) -> str:
+    text = text_value(value).strip("/")
+    if not text or any(part in ("", ".", "..") for part in text.split("/")):
+        raise ValueError("a path in Vault like ticket/support/grant, without empty parts or dots")
+    return text

@@ -1,0 +1,139 @@
+"""A private folder and its files: 0700 and 0600, ours, no links followed, replaced whole or not at all.
+
+Read on the warm path, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# Far above any file of ours; a larger one is not ours.
+LARGEST_FILE = 1 << 20
+# What a writer that was killed left behind. No write of ours takes so long.
+STALE_SECONDS = 60.0
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_TEMPORARY = ".new-"
+
+
+class FolderUnusable(OSError):
+    """The folder or file is not safe to use: of another owner, open to others, or a link."""
+
+
+class Folder:
+    """An open folder. All that is done in it goes through its descriptor, so that nobody can swap it."""
+
+    __slots__ = ("fd", "path")
+
+    def __init__(self, path: str, create: bool = True) -> None:
+        """OSError (FolderUnusable among them) where `path` can't be made or must not be used."""
+        self.path = path
+        if create:
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+                os.mkdir(path, 0o700)
+        self.fd = os.open(path, _FOLDER_FLAGS)
+        try:
+            _check_owned(os.fstat(self.fd), path)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, name: str) -> str | None:
+        """The file's text; None where there is none. FolderUnusable where it is not safely ours."""
+        try:
+            fd = os.open(name, _READ_FLAGS, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:  # ELOOP: a link stands there
+            raise FolderUnusable(f"{self.path}/{name}: {error.strerror}") from None
+        try:
+            found = os.fstat(fd)
+            _check_owned(found, f"{self.path}/{name}")
+            if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+                raise FolderUnusable(f"{self.path}/{name}: not a file of ours")
+            text = b""
+            while piece := os.read(fd, LARGEST_FILE):
+                text += piece
+            return text.decode("utf-8", "replace")
+        finally:
+            os.close(fd)
+
+    def write(self, name: str, text: str, durable: bool = False) -> None:
+        """Put the whole file in place at once; `durable` waits until the disk has file and folder."""
+        temporary = f"{_TEMPORARY}{os.urandom(8).hex()}"
+        fd = os.open(
+            temporary,
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+            dir_fd=self.fd,
+        )
+        try:
+            try:
+                rest = memoryview(text.encode())
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except BaseException:
+            self.remove(temporary)
+            raise
+        if durable:
+            os.fsync(self.fd)
+
+    def remove(self, name: str, durable: bool = False) -> None:
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return
+        if durable:
+            os.fsync(self.fd)
+
+    def names(self) -> list[str]:
+        """The files here, temporary ones left out."""
+        return sorted(name for name in os.listdir(self.fd) if not name.startswith(_TEMPORARY))
+
+    def sweep(self, now: float) -> None:
+        """Remove what killed writers left. `now`: seconds since the epoch by this host."""
+        for name in os.listdir(self.fd):
+            if name.startswith(_TEMPORARY):
+                try:
+                    if now - os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mtime > STALE_SECONDS:
+                        self.remove(name)
+                except FileNotFoundError:
+                    continue  # another sweeper was quicker
+
+
+def _check_owned(found: os.stat_result, path: str) -> None:
+    if found.st_uid != os.geteuid():
+        raise FolderUnusable(f"{path}: belongs to another user")
+    if found.st_mode & 0o077:
+        raise FolderUnusable(
+            f"{path}: is open to other users (mode {stat.S_IMODE(found.st_mode):04o}, wanted 0700 or 0600)"
+        )

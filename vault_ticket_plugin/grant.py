@@ -1,0 +1,137 @@
+"""The grant document: how it is read, and what each step of the refresh transaction writes into it.
+
+A person puts `refresh_token` and perhaps `client_id` there. Everything of ours is under the one key
+`vault_ticket`, and a rewrite keeps every key that it does not know:
+
+    {"refresh_token": "…", "client_id": "…",
+     "vault_ticket": {"claim": {…}, "in_doubt": {…}, "rejected": {…}, "not_before": "…", "refreshed": {…},
+                      "seeded_at": "…"}}
+
+Writing the document anew, as a person does, so clears the latch and every other note.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from vault_ticket_plugin.clock import from_rfc3339, to_rfc3339
+from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid
+from vault_ticket_plugin.model import Claim, Document, Doubt, Grant, Location, Refresh, Rejection
+from vault_ticket_plugin.secret import Secret
+
+NOTES = "vault_ticket"
+_TIMES = {"until", "at", "expires_at"}
+
+Note = Claim | Doubt | Rejection | Refresh
+T = TypeVar("T", Claim, Doubt, Rejection, Refresh)
+
+
+def parse(document: Document, where: Location, profile: str) -> Grant:
+    """GrantMissing where nothing is stored, StoredDataInvalid where it can't be a grant.
+
+    A note of ours that can't be understood counts as not there: a person may have edited the document.
+    """
+    store_it = f"Run `vault-ticket store {profile}`."
+    if document.data is None:
+        if document.version:
+            raise GrantMissing(f"the grant at {where} has been deleted", store_it)
+        raise GrantMissing(f"no grant is stored at {where}", f"{store_it} It asks for the refresh token.")
+    token = document.data.get("refresh_token")
+    if not isinstance(token, str) or not token.strip():
+        raise StoredDataInvalid(f"the grant at {where} has no refresh_token (a text)", store_it)
+    if not token.strip().isprintable():
+        raise StoredDataInvalid(f"the refresh_token at {where} has control characters in it", store_it)
+    client_id = document.data.get("client_id")
+    if client_id is not None and (not isinstance(client_id, str) or not client_id.strip()):
+        raise StoredDataInvalid(f"the client_id at {where} is not a text", store_it)
+    found = document.data.get(NOTES)
+    notes = found if isinstance(found, Mapping) else {}
+    return Grant(
+        refresh_token=Secret(token.strip()),
+        client_id=client_id.strip() if client_id else None,
+        version=document.version,
+        document=document.data,
+        claim=_note(Claim, notes.get("claim")),
+        doubt=_note(Doubt, notes.get("in_doubt")),
+        rejection=_note(Rejection, notes.get("rejected")),
+        not_before=_time(notes.get("not_before")),
+        refreshed=_note(Refresh, notes.get("refreshed")),
+        # Written by hand it has no such note; then the version that a person wrote is this one.
+        seeded_at=_time(notes.get("seeded_at")) or document.created_at,
+    )
+
+
+def with_notes(
+    grant: Grant,
+    *,
+    claim: Claim | None = None,
+    doubt: Doubt | None = None,
+    rejection: Rejection | None = None,
+    not_before: float | None = None,
+    refreshed: Refresh | None = None,
+) -> Grant:
+    """The grant with exactly these notes, `seeded_at` kept; its `document` is what to write."""
+    noted = {
+        "claim": _plain(claim),
+        "in_doubt": _plain(doubt),
+        "rejected": _plain(rejection),
+        "not_before": None if not_before is None else to_rfc3339(math.ceil(not_before)),
+        "refreshed": _plain(refreshed),
+        "seeded_at": None if grant.seeded_at is None else to_rfc3339(grant.seeded_at),
+    }
+    document = {**grant.document, NOTES: {name: value for name, value in noted.items() if value is not None}}
+    return replace(
+        grant,
+        document=document,
+        claim=claim,
+        doubt=doubt,
+        rejection=rejection,
+        not_before=not_before,
+        refreshed=refreshed,
+    )
+
+
+def with_token(grant: Grant, refresh_token: Secret) -> Grant:
+    """The grant with a rotated refresh token, its claim and record kept: what was noted of the old token goes."""
+    noted = with_notes(grant, claim=grant.claim, refreshed=grant.refreshed)
+    document = {**noted.document, "refresh_token": refresh_token.reveal()}
+    return replace(noted, refresh_token=refresh_token, document=document)
+
+
+def seed(refresh_token: Secret, client_id: str | None, now: float) -> dict[str, Any]:
+    """A new document, as `store` writes it."""
+    document: dict[str, Any] = {"refresh_token": refresh_token.reveal()}
+    if client_id:
+        document["client_id"] = client_id
+    document[NOTES] = {"seeded_at": to_rfc3339(now)}
+    return document
+
+
+def _plain(note: Note | None) -> dict[str, str] | None:
+    if note is None:
+        return None
+    values = {field.name: getattr(note, field.name) for field in fields(note)}
+    # Rounded up: a claim must not end before its holder thinks so, and nothing else minds a second.
+    return {name: to_rfc3339(math.ceil(value)) if name in _TIMES else value for name, value in values.items()}
+
+
+def _note(kind: type[T], value: object) -> T | None:
+    if not isinstance(value, Mapping):
+        return None
+    found: dict[str, Any] = {}
+    for field in fields(kind):
+        part = value.get(field.name)
+        found[field.name] = _time(part) if field.name in _TIMES else part
+        if found[field.name] is None or not isinstance(found[field.name], str | float):
+            return None
+    return kind(**found)
+
+
+def _time(value: object) -> float | None:
+    try:
+        return from_rfc3339(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,192 @@
+"""The one use case: a ticket for a profile, by the shortest way that is safe.
+
+From this host's cache, else from the leased path, else by the refresh transaction. One process a host is on its way
+to Vault at a time; the others use what it brings. Whatever fails, a ticket that can still be used is handed out (I3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from vault_ticket_plugin import rotation
+from vault_ticket_plugin.cache import Cache, Cached
+from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
+from vault_ticket_plugin.durations import show_duration
+from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
+from vault_ticket_plugin.hostlock import Flight, HostLock
+from vault_ticket_plugin.journal import Journal
+from vault_ticket_plugin.model import Freshness, Ticket
+from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.transaction import Demand, Transaction
+
+log = logging.getLogger(__name__)
+
+# Between two looks at the cache while another process of this host is at work.
+QUEUE_FIRST, QUEUE_LONGEST = 0.005, 0.1
+# How long Vault may keep a caller waiting who already has a usable ticket in hand.
+SOFT_PATIENCE = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Safe to use from several threads. `connect` brings Vault and the token endpoint, once they are needed.
+
+    `grant_identity`: whose journal to look for.
+    """
+
+    profile: Profile
+    connect: Callable[[], Transaction]
+    cache: Cache
+    lock: HostLock
+    journal: Journal
+    grant_identity: str
+    clock: Clock
+    flight: Flight[Ticket] = field(default_factory=Flight)
+
+    def ticket(self, demand: Demand, until: Deadline) -> Ticket:
+        """A ticket that meets the demand where one can be had by then, else a usable one, else an error of ours."""
+        ticket = self.flight.share((demand.min_ttl, demand.force), lambda: self._ticket(demand, until))
+        if ticket.lifetime < demand.min_ttl:
+            raise ConfigError(
+                f"tickets of this server live {show_duration(ticket.lifetime)}, "
+                f"and at least {show_duration(demand.min_ttl)} are asked for",
+                "Ask for less with --min-ttl.",
+            )
+        return ticket
+
+    def replay(self, until: Deadline) -> None:
+        """Bring what an earlier run could not save into Vault, unless another process here is at it."""
+        if self._journal_waits():
+            with self.lock.queued() as try_lock:
+                if try_lock():
+                    self._replay(self.connect(), until)
+
+    def _ticket(self, demand: Demand, until: Deadline) -> Ticket:
+        cached = self.cache.ticket()
+        if cached and demand.force:
+            demand = replace(demand, unwanted=cached.ticket.access_token)
+        if not demand.force:
+            ready = self._from_cache(cached, demand)
+            if ready:
+                return ready
+        with self.lock.queued() as try_lock:
+            pauses = until.pauses(QUEUE_FIRST, QUEUE_LONGEST)
+            while not try_lock():
+                cached = self.cache.ticket()
+                ready = self._from_cache(cached, demand, waiting=True)
+                if ready:
+                    return ready
+                if next(pauses, None) is None:
+                    raise Busy(
+                        "another process of this host is refreshing this ticket, and has not finished in time",
+                        "Try again, or give it more time with --timeout.",
+                    )
+            cached = self.cache.ticket()
+            ready = self._from_cache(cached, demand)
+            return ready or self._from_vault(cached, demand, until)
+
+    def _from_cache(self, cached: Cached | None, demand: Demand, waiting: bool = False) -> Ticket | None:
+        """A ticket that needs no look at Vault. Raises what failed a moment ago where there is none.
+
+        `waiting`: another process of this host is at it; in the soft window nobody waits for that.
+        """
+        if demand.unwanted is not None and cached and cached.ticket.access_token == demand.unwanted:
+            return None
+        level = Freshness.EXPIRED
+        if cached:
+            level = self.profile.windows.freshness(cached.ticket, cached.now, demand.min_ttl)
+        if cached and level <= Freshness.SOFT and waiting:
+            return cached.ticket
+        if cached and level == Freshness.FRESH and not self._journal_waits():
+            return cached.ticket
+        failure = None if demand.force else self.cache.failure()
+        if failure is None:
+            return None
+        if cached and cached.ticket.usable(cached.now):
+            self._say_still_usable(cached.ticket, failure.error)
+            return cached.ticket
+        again = f"It is asked again in {failure.seconds:.0f} s, or now with --force."
+        raise type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
+
+    def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Ticket:
+        """We are the one of this host. What goes wrong is remembered, and a usable ticket handed out all the same."""
+        usable = cached.ticket if cached and cached.ticket.usable(cached.now) else None
+        transaction = self.connect()
+        try:
+            self._replay(transaction, until if usable is None else until.within(SOFT_PATIENCE))
+            return self._look_and_refresh(transaction, usable, demand, until)
+        except _Fallback as fallback:
+            ticket, error = fallback.ticket, fallback.error
+        except VaultTicketError as failed:
+            if usable is None:
+                if not isinstance(failed, Busy):
+                    self.cache.remember(failed)
+                raise
+            ticket, error = usable, failed
+        if not isinstance(error, Busy):
+            self.cache.remember(error)
+            self._say_still_usable(ticket, error)
+        return ticket
+
+    def _look_and_refresh(
+        self, transaction: Transaction, usable: Ticket | None, demand: Demand, until: Deadline
+    ) -> Ticket:
+        now = transaction.store.now
+        seen = transaction.look(until if usable is None else until.within(SOFT_PATIENCE))
+        found = seen.ticket if seen.ticket is not None and seen.ticket.usable(now()) else None
+        if found is None or (usable is not None and usable.expires_at > found.expires_at):
+            found = usable
+        level = Freshness.EXPIRED
+        if found is not None:
+            if demand.force and demand.unwanted is None:
+                demand = replace(demand, unwanted=found.access_token)
+            level = transaction.freshness(found, demand)
+            self._keep(found, now())
+            if level == Freshness.FRESH or found.lifetime < demand.min_ttl:
+                self.cache.clear_failure()
+                return found
+        try:
+            outcome = transaction.refresh(seen, demand, until, patient=level > Freshness.SOFT)
+        except VaultTicketError as error:
+            if found is None or not found.usable(now()):
+                raise
+            raise _Fallback(found, error) from None
+        if outcome.shared:
+            self._keep(outcome.ticket, now())
+        self.cache.clear_failure()
+        return outcome.ticket
+
+    def _keep(self, ticket: Ticket, now: float) -> None:
+        # With a journal waiting, the next call shall look again, and bring it into Vault.
+        self.cache.put(ticket, now, self.profile.windows, fresh=not self._journal_waits())
+
+    def _journal_waits(self) -> bool:
+        return bool(self.journal.waiting(self.profile.name, self.grant_identity))
+
+    def _replay(self, transaction: Transaction, until: Deadline) -> None:
+        """Nothing is spent on this host before what an earlier run could not save is in Vault."""
+        for entry in self.journal.waiting(self.profile.name, self.grant_identity):
+            if rotation.replay(transaction.store, entry, until):
+                log.warning("a rotated refresh token, kept on this host until now, is saved in Vault")
+            else:
+                log.warning("a rotated refresh token is dropped: the grant was stored anew since")
+            self.journal.remove(entry)
+
+    def _say_still_usable(self, ticket: Ticket, error: VaultTicketError) -> None:
+        log.warning(
+            "this ticket is good until %s, but: %s. %s",
+            to_rfc3339(ticket.expires_at),
+            error.message,
+            error.hint,
+        )
+
+
+class _Fallback(Exception):
+    """A refresh failed while a usable ticket is at hand."""
+
+    def __init__(self, ticket: Ticket, error: VaultTicketError) -> None:
+        super().__init__()
+        self.ticket = ticket
+        self.error = error

@@ -1,0 +1,101 @@
+"""The leased path: where the ticket is published, and which expires with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
+from vault_ticket_plugin.errors import CasMismatch
+from vault_ticket_plugin.model import Document, Location, Ticket
+from vault_ticket_plugin.ports import Store
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import Profile
+
+# `delete_version_after` may be this share of what remains (at least two seconds) shorter than exact: it then
+# needs no second call at every refresh. It is never longer.
+SPAN_SLACK = 0.01
+SPAN_SLACK_LEAST = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What a look at the leased path found. `span`: seconds from that version's write to its deletion."""
+
+    ticket: Ticket | None
+    version: int = 0
+    span: float | None = None
+
+
+def look(store: Store, where: Location, until: Deadline) -> Leased:
+    """A document that is no ticket counts as none: the next refresh writes a good one over it."""
+    document = store.read(where, until)
+    span = None
+    if document.deletes_at is not None and document.created_at is not None:
+        span = document.deletes_at - document.created_at
+    return Leased(_ticket(document), document.version, span)
+
+
+def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until: Deadline) -> None:
+    """Put the ticket there, unless one that lasts longer has come meanwhile."""
+    where = profile.ticket
+    data = _data(ticket)
+    if where.kv_version == 1:
+        # A promise that holds whenever it is read: the ticket is replaced when its soft window begins.
+        data["ttl"] = f"{max(1, int(profile.windows.soft_for(ticket.lifetime) / 2))}s"
+        store.write(where, data, None, until)
+        return
+    while True:
+        remaining = float(int(ticket.left(store.now())))
+        if remaining < 1:
+            return
+        wanted = remaining if profile.lease == "delete" else 0.0
+        if not _span_is_right(seen.span, wanted):
+            store.expire(where, wanted, until)
+        try:
+            store.write(where, data, seen.version, until)
+            return
+        except CasMismatch:
+            if until.passed():
+                raise
+            seen = look(store, where, until)
+            if seen.ticket is not None and seen.ticket.expires_at >= ticket.expires_at:
+                return  # ours after all (its answer was lost), or a later one
+
+
+def withdraw(store: Store, where: Location, until: Deadline) -> bool:
+    """Take the ticket away for good, with the version before it. False where there was none."""
+    seen = store.read(where, until)
+    if seen.data is None:
+        return False
+    store.destroy(where, [version for version in (seen.version - 1, seen.version) if version > 0], until)
+    return True
+
+
+def _span_is_right(span: float | None, wanted: float) -> bool:
+    if wanted == 0:
+        return span is None
+    slack = max(SPAN_SLACK_LEAST, wanted * SPAN_SLACK)
+    return span is not None and wanted - slack <= span <= wanted + 0.001
+
+
+def _data(ticket: Ticket) -> dict[str, Any]:
+    return {
+        "access_token": ticket.access_token.reveal(),
+        "token_type": ticket.token_type,
+        "issued_at": to_rfc3339(ticket.issued_at),
+        "expires_at": to_rfc3339(ticket.expires_at),
+    }
+
+
+def _ticket(document: Document) -> Ticket | None:
+    data: Mapping[str, Any] = document.data or {}
+    try:
+        token, kind = data["access_token"], data["token_type"]
+        times = from_rfc3339(data["issued_at"]), from_rfc3339(data["expires_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not all(isinstance(text, str) and text and text.isprintable() and " " not in text for text in (token, kind)):
+        return None
+    return Ticket(Secret(token), kind, *times)

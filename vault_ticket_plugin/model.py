@@ -1,0 +1,182 @@
+"""The things we speak of: tickets, grants, claims and how fresh a ticket is. Frozen data, no behaviour beyond it.
+
+Times are seconds since the epoch by Vault's clock, unless a name says otherwise; spans are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.secret import Secret
+
+KvVersion = Literal[1, 2]
+
+# Vault's clock reaches us through the Date header, which has whole seconds. A ticket with less left than one
+# of its steps may already be over.
+CLOCK_STEP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A document in a KV secrets engine: where it is mounted, the path below the mount, the engine's version."""
+
+    mount: str
+    path: str
+    kv_version: KvVersion = 2
+
+    def __str__(self) -> str:
+        return f"{self.mount}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What one read of a location found.
+
+    `data` is None where there is nothing to read; `version` is then 0 (never written) or that of the version
+    that expired or was deleted, which is what check-and-set must name. On KV v1 every version is 0.
+    `created_at` and `deletes_at` belong to that version (KV v2 only).
+    """
+
+    data: Mapping[str, Any] | None = field(repr=False)
+    version: int = 0
+    created_at: float | None = None
+    deletes_at: float | None = None
+
+
+class Freshness(enum.IntEnum):
+    """How much of a ticket is left, best first."""
+
+    FRESH = 0
+    SOFT = 1  # in the soft window: refresh if nobody else is
+    HARD = 2  # in the hard window: hand out only if nothing else can be had
+    EXPIRED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An access token and its lifetime. `token_type` is as the header spells it: `Bearer`."""
+
+    access_token: Secret
+    token_type: str
+    issued_at: float
+    expires_at: float
+
+    @property
+    def lifetime(self) -> float:
+        return max(0.0, self.expires_at - self.issued_at)
+
+    def left(self, now: float) -> float:
+        return self.expires_at - now
+
+    def usable(self, now: float) -> bool:
+        return self.left(now) > CLOCK_STEP
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The soft and the hard window of a profile; None where the ticket's own lifetime decides.
+
+    Whatever is configured, a window is cut to a share of the lifetime, so that a ticket straight from the
+    server is always fresh and nobody refreshes in a circle.
+    """
+
+    soft: float | None = None
+    hard: float | None = None
+
+    # The defaults of the configuration: a third of the lifetime, at most 20 min, and a tenth, at most 2 min.
+    SOFT_DEFAULT = 1200.0
+    HARD_DEFAULT = 120.0
+
+    def soft_for(self, lifetime: float) -> float:
+        if self.soft is None:
+            return min(self.SOFT_DEFAULT, lifetime / 3)
+        return min(self.soft, lifetime / 2)
+
+    def hard_for(self, lifetime: float) -> float:
+        hard = min(self.HARD_DEFAULT, lifetime / 10) if self.hard is None else self.hard
+        return min(hard, self.soft_for(lifetime) / 2)
+
+    def freshness(self, ticket: Ticket, now: float, min_ttl: float = 0.0) -> Freshness:
+        """`min_ttl`: a caller's own demand; a ticket that does not meet it counts as in the hard window."""
+        left = ticket.left(now)
+        if left <= CLOCK_STEP:
+            return Freshness.EXPIRED
+        if left < max(self.hard_for(ticket.lifetime), min_ttl):
+            return Freshness.HARD
+        if left < self.soft_for(ticket.lifetime):
+            return Freshness.SOFT
+        return Freshness.FRESH
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to spend the grant. `fingerprint` names the refresh token that its holder is about to spend."""
+
+    id: str
+    holder: str
+    until: float
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A spend whose answer nobody has read: the token named by `fingerprint` may be dead."""
+
+    fingerprint: str
+    holder: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The latch: the token endpoint said no for good to what `fingerprint` names (token, client and URL)."""
+
+    fingerprint: str
+    code: str
+    at: float
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """The last refresh that was published: when, until when, by whom, and the ticket's fingerprint."""
+
+    at: float
+    expires_at: float
+    holder: str
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The grant document. `document` is all of it, so that a rewrite keeps what others put there."""
+
+    refresh_token: Secret
+    client_id: str | None
+    version: int
+    document: Mapping[str, Any] = field(repr=False)
+    claim: Claim | None = None
+    doubt: Doubt | None = None
+    rejection: Rejection | None = None
+    not_before: float | None = None
+    refreshed: Refresh | None = None
+    seeded_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A successful answer of the token endpoint (RFC 6749 section 5.1), spans in seconds.
+
+    `refresh_token` is None where the answer brings none or the one we sent. `fault` is set, and `access_token` None,
+    where the rest of the answer can't be used: a refresh token that came with it is saved all the same.
+    """
+
+    access_token: Secret | None
+    token_type: str = "Bearer"  # noqa: S105 - a scheme's name
+    expires_in: float = 0.0
+    refresh_token: Secret | None = None
+    fault: VaultTicketError | None = None

@@ -1,0 +1,164 @@
+"""Settings, frozen and already checked: what `config` makes of a file and the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from vault_ticket_plugin.errors import ConfigError
+from vault_ticket_plugin.model import Location, Windows
+from vault_ticket_plugin.secret import Secret
+
+AuthMethod = Literal["token", "approle", "kubernetes", "jwt", "cert", "none"]
+AUTH_METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
+Lease = Literal["delete", "field"]
+LEASES: tuple[Lease, ...] = get_args(Lease)
+
+DEFAULT_TOKEN_URL = "https://api.socialboards.com/token"  # noqa: S105 - where tokens are had, not a token
+# Below the 30 s after which an agent kills its plugin, and as long as a leader election was seen to take.
+DEFAULT_TIMEOUT = 20.0
+# All tries of one spend together. Ten times what a healthy token endpoint takes, and short enough for two
+# holders in a row to be done within DEFAULT_TIMEOUT.
+DEFAULT_REQUEST_TIMEOUT = 8.0
+DEFAULT_CLAIM_TIME = 15.0
+# A claim must outlast the spend, the two ends' clock steps (1 s each) and a write to Vault that is tried again.
+CLAIM_MARGIN = 1.5
+# How long after a spend of unknown outcome the same refresh token is tried again while a usable ticket is at hand.
+# Servers with a grace usually allow a minute or less.
+DEFAULT_REUSE_GRACE = 30.0
+# Where an answer has neither `expires_in` nor a JWT: what the Ticket API's tokens live.
+DEFAULT_LIFETIME = 3600.0
+# As hvac and the servers' own clients have it.
+DEFAULT_CLIENT_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How to verify a server and show ourselves; paths of PEM files. Without a CA the system's own are used."""
+
+    ca_file: str | None = None
+    ca_path: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How to log in to Vault. Files are read at login, so that a rotated one is picked up."""
+
+    method: AuthMethod
+    mount: str = ""
+    role: str = ""
+    role_id: str = ""
+    secret_id_file: str | None = None
+    wrapped: bool = False
+    jwt_file: str | None = None
+    token_file: str | None = None
+    token: Secret | None = None
+
+    def identity(self) -> tuple[str, ...]:
+        """What tells this login from another, without a secret."""
+        token = self.token.fingerprint() if self.token else ""
+        files = (self.secret_id_file, self.jwt_file, self.token_file)
+        return (self.method, self.mount, self.role, self.role_id, token, *(path or "" for path in files))
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSettings:
+    """`address` is the base URL; with `unix_socket` it only fills the Host header."""
+
+    address: str
+    auth: Auth
+    namespace: str | None = None
+    unix_socket: str | None = None
+    tls: Tls = Tls()
+    client_timeout: float = DEFAULT_CLIENT_TIMEOUT
+
+    @property
+    def shown(self) -> str:
+        return f"unix://{self.unix_socket}" if self.unix_socket else self.address
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named credential: which grant is spent where, and where the ticket is published. Spans are seconds."""
+
+    name: str
+    grant: Location
+    ticket: Location
+    client_id: str | None = None
+    token_url: str = DEFAULT_TOKEN_URL
+    revocation_url: str | None = None
+    ca_cert: str | None = None
+    lease: Lease = "delete"
+    windows: Windows = field(default_factory=Windows)
+    default_lifetime: float = DEFAULT_LIFETIME
+    request_timeout: float = DEFAULT_REQUEST_TIMEOUT
+    claim_time: float = DEFAULT_CLAIM_TIME
+    reuse_grace: float = DEFAULT_REUSE_GRACE
+
+    @classmethod
+    def standard(cls, name: str) -> Profile:
+        """A profile that nobody configured: the default paths."""
+        return cls(name, grant_location(name), ticket_location(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`path`: the file they came from, or None. `profiles` is empty where none is configured."""
+
+    vault: VaultSettings
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    path: str | None = None
+    cache: bool = True
+    timeout: float = DEFAULT_TIMEOUT
+
+    def profile(self, name: str) -> Profile:
+        """The profile of that name; without any configured profile every name stands for the default paths."""
+        if name in self.profiles:
+            return self.profiles[name]
+        if self.profiles:
+            raise ConfigError(
+                f"{self.path}: there is no profile {name!r}",
+                f"It has: {', '.join(sorted(self.profiles))}. Name one of them, or add [profiles.{name}].",
+            )
+        return Profile.standard(name)
+
+    def identity(self, profile: Profile) -> str:
+        """A fingerprint of everything that decides which ticket a profile means."""
+        parts = (
+            *(self.vault.shown, self.vault.namespace or "", *self.vault.auth.identity()),
+            *(profile.name, str(profile.ticket), str(profile.ticket.kv_version), profile.client_id or ""),
+            *(self.grant_identity(profile), profile.token_url),
+        )
+        return _fingerprint(parts)
+
+    def grant_identity(self, profile: Profile) -> str:
+        """A fingerprint of where the grant is kept: what a journal's entry belongs to."""
+        return _fingerprint((self.vault.shown, self.vault.namespace or "", str(profile.grant)))
+
+
+def grant_location(name: str) -> Location:
+    return Location("secret", f"ticket/{name}/grant")
+
+
+def ticket_location(name: str) -> Location:
+    return Location("secret", f"ticket/{name}/token")
+
+
+def is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _fingerprint(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,116 @@
+"""One table of a TOML file, read key by key, every error naming the file, the key and what is allowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from vault_ticket_plugin import environment
+from vault_ticket_plugin.durations import parse_duration
+from vault_ticket_plugin.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Table:
+    """One table of the file, read key by key; what nobody read is a key that does not exist."""
+
+    def __init__(self, path: str, key: str, data: Mapping[str, Any]) -> None:
+        self._path = path
+        self._key = key
+        self._data = data
+        self._read: set[str] = set()
+
+    def wrong(self, name: str, allowed: str) -> ConfigError:
+        return ConfigError(f"{self._path}: {self._key}{name}: wanted {allowed}", "Correct it in that file.")
+
+    def names(self) -> list[str]:
+        self._read.update(self._data)
+        for name in self._data:
+            if not environment.is_profile_name(name):
+                raise self.wrong(name, "a name of letters, digits and ._- (at most 64, no dot or dash in front)")
+        return list(self._data)
+
+    def has(self, name: str) -> bool:
+        return name in self._data
+
+    def get(self, name: str, default: T, allowed: str, convert: Callable[[Any], T]) -> T:
+        """`convert` raises ValueError for what is not allowed."""
+        self._read.add(name)
+        if name not in self._data:
+            return default
+        try:
+            return convert(self._data[name])
+        except ValueError as error:
+            raise self.wrong(name, str(error) or allowed) from None
+
+    def text(self, name: str, default: str | None = None) -> str | None:
+        return self.get(name, default, "a text", text_value)
+
+    def path(self, name: str, default: str | None = None) -> str | None:
+        return self.get(name, default, "a path", lambda value: os.path.expanduser(text_value(value)))
+
+    def flag(self, name: str, default: bool) -> bool:
+        return self.get(name, default, "true or false", _flag)
+
+    def duration(self, name: str, default: float, least: float = 0.0) -> float:
+        return self.get(name, default, "", lambda value: _at_least(parse_duration(value), least))
+
+    def optional_duration(self, name: str) -> float | None:
+        return self.duration(name, 0.0, 0.001) if self.has(name) else None
+
+    def choice(self, name: str, default: T, allowed: tuple[T, ...]) -> T:
+        said = "one of " + ", ".join(str(one) for one in allowed)
+        return self.get(name, default, said, lambda value: _one_of(value, allowed))
+
+    def table(self, name: str) -> Table:
+        nothing: Mapping[str, Any] = {}
+        data = self.get(name, nothing, "a table", _table)
+        return Table(self._path, f"{self._key}{name}.", data)
+
+    def no_more(self) -> None:
+        for name in self._data:
+            if name not in self._read:
+                raise self._unknown(name)
+
+    def _unknown(self, name: str) -> ConfigError:
+        import difflib
+
+        near = difflib.get_close_matches(name, self._read, 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        return ConfigError(
+            f"{self._path}: {self._key}{name}: there is no such key",
+            f"{hint}Allowed here: {', '.join(sorted(self._read))}.",
+        )
+
+
+def text_value(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("a text, not empty, without control characters")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
+def _one_of(value: object, allowed: tuple[T, ...]) -> T:
+    for one in allowed:
+        if value == one and type(value) is type(one):
+            return one
+    raise ValueError
+
+
+def _at_least(seconds: float, least: float) -> float:
+    if seconds < least:
+        raise ValueError(f"at least {least:g}s")
+    return seconds

@@ -1,0 +1,294 @@
+"""The refresh transaction: claim, spend, save, publish, release. One spend for the whole fleet.
+
+The order and its reasons stand in docs/protocol.md, what may go wrong at each step and how it heals too.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from vault_ticket_plugin import grant as grants
+from vault_ticket_plugin import leased, rotation, verdicts
+from vault_ticket_plugin.clock import Clock, Deadline
+from vault_ticket_plugin.errors import (
+    Busy,
+    CasMismatch,
+    ClientRejected,
+    EndpointUnavailable,
+    GrantRejected,
+    ProtocolError,
+    SpendInDoubt,
+    VaultTicketError,
+    VaultUnreachable,
+)
+from vault_ticket_plugin.journal import Entry, Journal
+from vault_ticket_plugin.leased import Leased
+from vault_ticket_plugin.model import Claim, Doubt, Freshness, Grant, Refresh, Refreshed, Ticket
+from vault_ticket_plugin.ports import Store, TokenEndpoint
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import Profile
+
+log = logging.getLogger(__name__)
+
+# Between two looks while another holder has the claim: soon enough not to be felt, rare enough for Vault to bear
+# a fleet of waiting hosts.
+LOOK_FIRST, LOOK_LONGEST = 0.1, 1.0
+# Between two tries of one spend.
+RETRY_FIRST, RETRY_LONGEST = 0.2, 2.0
+# What a holder still gets, after its caller's patience is over, to save, publish and release.
+WRAP_UP_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a caller wants: at least `min_ttl` seconds, and with `force` another ticket than `unwanted`."""
+
+    min_ttl: float = 0.0
+    force: bool = False
+    unwanted: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A ticket, and whether others may have it: not where a person stored the grant anew meanwhile."""
+
+    ticket: Ticket
+    shared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claimed grant. `ends`: when the claim does; nothing is sent after that. `doubt`: how it was found."""
+
+    grant: Grant
+    ends: Deadline
+    doubt: Doubt | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """`holder`: who we are, as others read it in a claim. `grant_identity`: what a journal's entry belongs to."""
+
+    profile: Profile
+    store: Store
+    endpoint: TokenEndpoint
+    journal: Journal
+    holder: str
+    grant_identity: str
+    clock: Clock
+
+    def look(self, until: Deadline) -> Leased:
+        return leased.look(self.store, self.profile.ticket, until)
+
+    def freshness(self, ticket: Ticket, demand: Demand) -> Freshness:
+        if demand.unwanted is not None and ticket.access_token == demand.unwanted:
+            return Freshness.HARD if ticket.usable(self.store.now()) else Freshness.EXPIRED
+        return self.profile.windows.freshness(ticket, self.store.now(), demand.min_ttl)
+
+    def refresh(self, seen: Leased, demand: Demand, until: Deadline, patient: bool) -> Outcome:
+        """Spend the grant, or get what somebody else's spend brought.
+
+        `seen`: the leased path as last looked at. Without patience (a usable ticket is at hand) Busy is raised at
+        once where another holder has the claim; with it, when the deadline passes.
+        """
+        good_enough = Freshness.SOFT if patient else Freshness.FRESH
+        pauses = until.pauses(LOOK_FIRST, LOOK_LONGEST)
+        claim: Claim | None = None
+        ends = until
+        while True:
+            grant = self._read_grant(until)
+            if claim is not None and grant.claim is not None and grant.claim.id == claim.id:
+                held = Held(grant, ends, grant.doubt)  # our own write, whose answer was lost
+                break
+            now = self.store.now()
+            if not demand.force:
+                verdicts.refuse_what_is_known(grant, self.profile, now, patient)
+            if grant.claim is None or grant.claim.until < now:
+                ends = Deadline.after(self.profile.claim_time, self.clock)
+                # One second more: the server's clock reaches us in whole seconds.
+                expiry = now + self.profile.claim_time + 1
+                claim = Claim(secrets.token_hex(8), self.holder, expiry, grant.refresh_token.fingerprint())
+                claimed = self._write_claim(grant, claim, until)
+                if claimed is not None:
+                    held = Held(claimed, ends, claimed.doubt)
+                    break
+            self._wait(pauses, grant.claim, patient)
+            seen = self.look(until)
+            if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
+                return Outcome(seen.ticket)
+        if _somebody_may_have_finished(grant, seen):
+            seen = self.look(until)
+            if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
+                self._release(held, until, refreshed=grant.refreshed)
+                return Outcome(seen.ticket)
+        outcome = self._spend_and_settle(held, seen, until)
+        return self.refresh(seen, demand, until, patient) if outcome is None else outcome
+
+    def _read_grant(self, until: Deadline) -> Grant:
+        where = self.profile.grant
+        return grants.parse(self.store.read(where, until), where, self.profile.name)
+
+    def _write_claim(self, grant: Grant, claim: Claim, until: Deadline) -> Grant | None:
+        """The grant with our claim, or None where somebody else wrote first."""
+        doubt = verdicts.doubt_of(grant, self.profile, self.store.now())
+        claimed = grants.with_notes(
+            grant, claim=claim, doubt=doubt, rejection=grant.rejection, refreshed=grant.refreshed
+        )
+        try:
+            version = self.store.write(self.profile.grant, claimed.document, grant.version, until)
+        except CasMismatch:
+            return None
+        return replace(claimed, version=version)
+
+    def _wait(self, pauses: Iterator[float], claim: Claim | None, patient: bool) -> None:
+        if not patient or next(pauses, None) is None:
+            raise Busy(
+                f"{claim.holder if claim else 'another holder'} is refreshing this ticket, and has not finished in time",
+                "Try again: a holder that died is waited for no longer than the claim's time.",
+            )
+
+    def _spend_and_settle(self, held: Held, seen: Leased, until: Deadline) -> Outcome | None:
+        """The claim is ours: spend, and leave the document telling how it ended.
+
+        None where the token we tried is dead but a person has stored another: begin anew.
+        """
+        if held.ends.left() < self.profile.request_timeout:
+            self._release(held, until, doubt=held.doubt, refreshed=held.grant.refreshed)
+            raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
+        started = self.store.now()
+        refreshed = held.grant.refreshed
+        try:
+            answer = self._spend(held)
+        except (GrantRejected, ClientRejected) as error:
+            rejection = verdicts.rejection_of(held.grant, self.profile, error.code, self.store.now(), self.holder)
+            if self._release(held, until, rejection=rejection, doubt=held.doubt, refreshed=refreshed):
+                raise
+            log.info("the grant was stored anew meanwhile: trying with it")
+            return None
+        except (SpendInDoubt, ProtocolError, KeyboardInterrupt, SystemExit) as error:
+            doubt = Doubt(held.grant.refresh_token.fingerprint(), self.holder, started)
+            pause = verdicts.pause_of(error, self.store.now())
+            self._release(held, until, doubt=doubt, refreshed=refreshed, not_before=pause)
+            raise
+        except EndpointUnavailable as error:
+            pause = verdicts.pause_of(error, self.store.now())
+            self._release(held, until, doubt=held.doubt, refreshed=refreshed, not_before=pause)
+            raise
+        return self._settle(held, answer, started, seen, until.at_least(WRAP_UP_SECONDS))
+
+    def _spend(self, held: Held) -> Refreshed:
+        """The refresh grant request, tried again where that is safe, all within the profile's request_timeout."""
+        budget = held.ends.within(self.profile.request_timeout)
+        grace = Deadline.after(self.profile.reuse_grace, self.clock)
+        client_id = self.profile.client_id or held.grant.client_id
+        pauses = budget.pauses(RETRY_FIRST, RETRY_LONGEST)
+        doubt, lost = held.doubt, None
+        while True:
+            try:
+                return self.endpoint.refresh(held.grant.refresh_token, client_id, budget)
+            except (GrantRejected, ClientRejected) as error:
+                raise (verdicts.rejected(error.code, doubt, self.profile) if doubt else error) from None
+            except SpendInDoubt as error:
+                if lost is not None or grace.passed() or next(pauses, None) is None:
+                    raise
+                lost = error
+                doubt = Doubt(held.grant.refresh_token.fingerprint(), self.holder, self.store.now())
+            except EndpointUnavailable as error:
+                wait = error.retry_after or 0.0
+                if wait >= budget.left():
+                    raise lost or error from None
+                self.clock.sleep(wait)
+                if next(pauses, None) is None:
+                    raise lost or error from None
+
+    def _settle(self, held: Held, answer: Refreshed, started: float, seen: Leased, until: Deadline) -> Outcome:
+        """The answer is read: journal, save, publish, release, in this order."""
+        held_grant = held.grant
+        saved: Grant | None = held_grant
+        if answer.refresh_token is not None and answer.refresh_token != held_grant.refresh_token:
+            saved = self._save(held, answer.refresh_token, until)
+        in_vault = saved is not None and saved.claim is not None
+        if answer.access_token is None:
+            if saved is not None and in_vault:
+                self._release(replace(held, grant=saved), until, refreshed=held_grant.refreshed)
+            raise answer.fault or ProtocolError("the token endpoint's answer has no access token")
+        ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
+        if saved is None:
+            log.warning("the grant was stored anew while it was refreshed: what was stored stands")
+            return Outcome(ticket, shared=False)
+        if in_vault:
+            self._publish_and_release(replace(held, grant=saved), ticket, seen, until)
+        return Outcome(ticket)
+
+    def _save(self, held: Held, refresh_token: Secret, until: Deadline) -> Grant | None:
+        """The grant as saved; without its claim where only the journal has the token; None where stored anew."""
+        entry = Entry(
+            kind="rotation",
+            profile=self.profile.name,
+            grant=self.grant_identity,
+            where=self.profile.grant,
+            spent=held.grant.refresh_token.fingerprint(),
+            refresh_token=refresh_token,
+            client_id=None,
+            at=self.store.now(),
+            version=held.grant.version,
+        )
+        self.journal.write(entry)
+        try:
+            saved = rotation.save(self.store, entry, held.grant, until.within(held.ends.left()))
+        except VaultTicketError as error:
+            self.journal.keep(entry, error)
+            return replace(held.grant, claim=None)
+        self.journal.remove(entry)
+        return saved
+
+    def _publish_and_release(self, held: Held, ticket: Ticket, seen: Leased, until: Deadline) -> None:
+        refreshed = held.grant.refreshed
+        try:
+            leased.publish(self.store, self.profile, ticket, seen, until)
+            fingerprint = ticket.access_token.fingerprint()
+            refreshed = Refresh(ticket.issued_at, ticket.expires_at, self.holder, fingerprint)
+        except VaultTicketError as error:
+            log.warning("the ticket is good, but was not published at %s: %s", self.profile.ticket, error.message)
+        self._release(held, until, refreshed=refreshed)
+
+    def _release(self, held: Held, until: Deadline, **notes: object) -> bool:
+        """Give the claim back, with what is now known. False where the document holds another refresh token.
+
+        A release that fails is no failure of ours: the claim ends by itself.
+        """
+        until = until.at_least(WRAP_UP_SECONDS)
+        grant, same = held.grant, True
+        try:
+            while True:
+                freed = grants.with_notes(grant, **notes)  # type: ignore[arg-type]
+                try:
+                    self.store.write(self.profile.grant, freed.document, grant.version, until)
+                    return same
+                except CasMismatch:
+                    if until.passed():
+                        return same
+                grant = self._read_grant(until)
+                same = grant.refresh_token == held.grant.refresh_token
+                if grant.claim is None or held.grant.claim is None or grant.claim.id != held.grant.claim.id:
+                    return same  # given back already, or taken over, or written anew
+                if not same:  # edited by a person who left our notes in: they are about another token
+                    notes = {"refreshed": notes.get("refreshed")}
+        except VaultTicketError as error:
+            log.info("the claim was not given back (%s); it ends by itself", error.message)
+            return same
+
+
+def _somebody_may_have_finished(grant: Grant, seen: Leased) -> bool:
+    """Whether a ticket may have been published since we looked.
+
+    A holder publishes before it releases, and notes the ticket as it releases; check-and-set has just proved
+    that the grant we read was the newest. So the note tells, unless the last holder never released.
+    """
+    if grant.claim is not None:
+        return True
+    note = grant.refreshed
+    return note is not None and (seen.ticket is None or seen.ticket.access_token.fingerprint() != note.ticket)

@@ -1,0 +1,129 @@
+"""How we come by a Vault token. The one file that imports hvac: it knows every auth method's API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.errors import ConfigError, VaultDenied
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import Auth
+from vault_ticket_plugin.vault.session import Login, VaultSession, refused
+
+# A token, a secret id or a JWT is a few KiB at the most.
+LARGEST_FILE = 1 << 16
+
+
+def log_in(session: VaultSession, until: Deadline) -> Login:
+    """By the method that is configured. ConfigError or VaultDenied, and what the session raises."""
+    auth = session.settings.auth
+    if auth.method == "none":
+        return Login(None)
+    if auth.method == "token":
+        return Login(auth.token or _token_from_file(auth))
+    return _through_hvac(session, auth, until)
+
+
+def _token_from_file(auth: Auth) -> Secret:
+    path = auth.token_file or ""
+    if os.path.basename(path) == ".vault-token" and not os.path.exists(path):
+        raise ConfigError(
+            "there is no way to log in to Vault: no VAULT_TOKEN or BAO_TOKEN, no ~/.vault-token, no configured `auth`",
+            "Run `vault login` (or `bao login`), or configure a login: [vault] auth = { method = … }.",
+        )
+    return _read_secret(path, "the Vault token")
+
+
+def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
+    import hvac
+    import hvac.adapters
+    import hvac.exceptions
+
+    class Adapter(hvac.adapters.Adapter):  # type: ignore[misc]
+        """hvac's requests over our session: its transport, retries and errors, none of hvac's own."""
+
+        def request(self, method: str, url: str, json: Mapping[str, Any] | None = None, **_: object) -> Any:
+            path = url.removeprefix("/v1/")
+            answer = session.call(method.upper(), path, until, json or {}, anonymous=True)
+            if answer.status == 400:
+                if "secret id" in answer.errors.lower() or "role id" in answer.errors.lower():
+                    raise VaultDenied(f"Vault refuses the {auth.method} login: {answer.errors}", _hint(auth))
+                raise refused(answer, f"the {auth.method} login")
+            if answer.status == 404 or "auth" not in answer.body:
+                raise ConfigError(
+                    f"Vault has no {auth.method} login at auth/{auth.mount}",
+                    "Correct `mount` in [vault] auth, or enable the method there.",
+                )
+            return answer.body
+
+        def get_login_token(self, response: Any) -> Any:
+            return response["auth"]["client_token"]
+
+    client = hvac.Client(url=session.settings.address, token="", adapter=Adapter, session=session)
+    try:
+        answer = _logins(client, session, auth, until)[auth.method]()
+    except VaultDenied as denied:
+        raise VaultDenied(f"Vault refuses the {auth.method} login: {denied.message}", _hint(auth)) from None
+    except hvac.exceptions.VaultError as error:
+        raise ConfigError(f"the {auth.method} login can't be made: {type(error).__name__}", _hint(auth)) from None
+    given = answer["auth"]
+    # A batch token has no lease and can't be revoked.
+    return Login(Secret(given["client_token"]), renewable=True, revocable=given.get("token_type") != "batch")
+
+
+def _logins(client: Any, session: VaultSession, auth: Auth, until: Deadline) -> dict[str, Callable[[], Any]]:
+    mount = auth.mount
+    return {
+        "approle": lambda: client.auth.approle.login(
+            auth.role_id, _reveal(_secret_id(session, auth, until)), use_token=False, mount_point=mount
+        ),
+        "kubernetes": lambda: client.auth.kubernetes.login(
+            auth.role,
+            _read_secret(auth.jwt_file or "", "the JWT").reveal(),
+            use_token=False,
+            mount_point=mount,
+        ),
+        "jwt": lambda: client.auth.jwt.jwt_login(
+            auth.role, _read_secret(auth.jwt_file or "", "the JWT").reveal(), use_token=False, path=mount
+        ),
+        "cert": lambda: client.auth.cert.login(name=auth.role, use_token=False, mount_point=mount),
+    }
+
+
+def _secret_id(session: VaultSession, auth: Auth, until: Deadline) -> Secret | None:
+    if auth.secret_id_file is None:
+        return None  # a role with bind_secret_id=false
+    found = _read_secret(auth.secret_id_file, "the secret id")
+    if not auth.wrapped:
+        return found
+    answer = session.call("POST", "sys/wrapping/unwrap", until, token=found)
+    secret_id = (answer.body.get("data") or {}).get("secret_id")
+    if answer.status != 200 or not isinstance(secret_id, str):
+        raise VaultDenied(
+            f"the wrapped secret id in {auth.secret_id_file} can't be unwrapped: {answer.errors or 'it holds none'}",
+            "It was used already or has expired. If you did not use it, somebody else did: revoke the secret id.",
+        )
+    return Secret(secret_id)
+
+
+def _read_secret(path: str, what: str) -> Secret:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LARGEST_FILE).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or "it is no text").lower()
+        raise ConfigError(f"{what} can't be read from {path}: {reason}", "Correct the path in [vault] auth.") from None
+    if not text or not text.isprintable():
+        raise ConfigError(f"{what} in {path} is empty or no single line of text", "Put the right one there.")
+    return Secret(text)
+
+
+def _reveal(secret: Secret | None) -> str | None:
+    return secret.reveal() if secret else None
+
+
+def _hint(auth: Auth) -> str:
+    keys = {"approle": "role_id and secret_id_file", "cert": "client_cert, client_key and role"}
+    return f"Check {keys.get(auth.method, 'role and jwt_file')} in the configuration, and the role in Vault."

@@ -1,0 +1,124 @@
+"""Builds the parts from the settings: the only place that knows Vault and the token endpoint both.
+
+requests and all it brings are imported when a call really has to leave this host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from vault_ticket_plugin import environment, warm
+from vault_ticket_plugin.cache import Cache, open_runtime
+from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline, to_rfc3339
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.folder import Folder
+from vault_ticket_plugin.hostlock import HostLock
+from vault_ticket_plugin.issuer import Issuer
+from vault_ticket_plugin.journal import Journal
+from vault_ticket_plugin.ports import TokenEndpoint
+from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.transaction import Transaction
+
+if TYPE_CHECKING:
+    from vault_ticket_plugin.vault.documents import VaultStore
+    from vault_ticket_plugin.vault.session import VaultSession
+
+# To take back a one-shot command's own token. The credential is out already; nobody should wait long for this.
+REVOKE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The parts of one command (or of a daemon), made when first asked for."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    cached: bool = True
+    clock: Clock = HOST_CLOCK
+
+    @cached_property
+    def runtime(self) -> Folder | None:
+        return open_runtime(self.environ)
+
+    @cached_property
+    def journal(self) -> Journal:
+        return Journal(self.runtime, environment.state_path(self.environ))
+
+    @cached_property
+    def session(self) -> VaultSession:
+        from vault_ticket_plugin.vault.login import log_in
+        from vault_ticket_plugin.vault.session import VaultSession
+
+        return VaultSession(self.settings.vault, log_in, self.clock)
+
+    @cached_property
+    def store(self) -> VaultStore:
+        from vault_ticket_plugin.vault.documents import VaultStore
+
+        return VaultStore(self.session)
+
+    @cached_property
+    def holder(self) -> str:
+        """Who we are, as a person on another host reads it."""
+        return f"{socket.gethostname()} (pid {os.getpid()}, since {to_rfc3339(self.clock.wall())})"
+
+    def endpoint(self, profile: Profile) -> TokenEndpoint:
+        from vault_ticket_plugin.ticket_api import TicketApi
+
+        return TicketApi(profile, self.clock)
+
+    def cache(self, profile: Profile) -> Cache:
+        path = self.settings.path
+        return Cache(
+            folder=self.runtime,
+            profile=profile.name,
+            identity=self.settings.identity(profile),
+            stamp=warm.stamp(path),
+            digest=environment.digest(self.environ, path),
+            clock=self.clock,
+            tickets=self.cached and self.settings.cache,
+        )
+
+    def issuer(self, profile: Profile) -> Issuer:
+        identity = self.settings.grant_identity(profile)
+        made: list[Transaction] = []
+
+        def connect() -> Transaction:
+            if not made:
+                endpoint = self.endpoint(profile)
+                made.append(Transaction(profile, self.store, endpoint, self.journal, self.holder, identity, self.clock))
+            return made[0]
+
+        return Issuer(
+            profile=profile,
+            connect=connect,
+            cache=self.cache(profile),
+            lock=HostLock(self.runtime, f"{profile.name}-{identity}.lock"),
+            journal=self.journal,
+            grant_identity=identity,
+            clock=self.clock,
+        )
+
+    def close(self) -> None:
+        """End what was begun; a token that a login brought is taken back."""
+        if "session" in self.__dict__:
+            with contextlib.suppress(VaultTicketError):
+                self.session.revoke_own_login(Deadline.after(REVOKE_SECONDS, self.clock))
+            self.session.close()
+        if "runtime" in self.__dict__ and self.runtime is not None:
+            self.runtime.close()
+
+
+@contextlib.contextmanager
+def wired(settings: Settings, environ: Mapping[str, str], cached: bool = True) -> Iterator[Wiring]:
+    wiring = Wiring(settings, environ, cached)
+    try:
+        yield wiring
+    finally:
+        wiring.close()
