@@ -1,1 +1,1 @@
-"""Real servers and simulated hosts for the tests: OpenBao, the Ticket API's emulator, another one's OAuth server."""
+"""Real servers and simulated hosts for the tests, the demo and the benchmarks."""

@@ -18,7 +18,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ def binary() -> Path:
 
 
 class Server:
-    """One `bao server` process and what a test asks of it. `api` raises for nothing that the server answers."""
+    """One `bao server` process and what a test asks of it."""
 
     def __init__(self, folder: Path | None = None, *, scheme: str = "http") -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="bao-") if folder is None else None
@@ -171,7 +170,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of one request, with the root token unless another (or "") is given."""
+        """Status and JSON of one request, whatever they are; as root unless another token (or "") is given."""
         sent = dict(headers or {})
         if token is None:
             token = self.root_token
@@ -269,10 +268,16 @@ class Server:
         return mount
 
     def cli(self, *args: str, token: str | None = None, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs the `bao` command against this server."""
+        """Runs the `bao` command against this server, as root unless another token is given."""
         env = clean_env(self.folder, **self.env, VAULT_TOKEN=self.root_token if token is None else token)
         return subprocess.run(
-            [binary(), *args], env=env, input=stdin or "", capture_output=True, text=True, timeout=60, check=False
+            [binary(), *args],
+            env=env,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     # -- what it saw
@@ -328,7 +333,11 @@ class DevServer(Server):
             listen = f"-dev-listen-address=127.0.0.1:{self.port}"
             try:
                 self._launch(
-                    *how, "-dev-no-store-token", f"-dev-root-token-id={self.root_token}", listen, f"-config={config}"
+                    *how,
+                    "-dev-no-store-token",
+                    f"-dev-root-token-id={self.root_token}",
+                    listen,
+                    f"-config={config}",
                 )
                 break
             except BaoError as e:
@@ -346,11 +355,11 @@ class DiskServer(Server):
     Raft with a single node, as OpenBao has no plain file storage any more.
     """
 
-    def __init__(self, folder: Path | None = None, *, node: str = "node", join: list[str] | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, node: str = "node") -> None:
         super().__init__(folder)
         self.node = node
         self.cluster_port = free_port()
-        self.join = join or []
+        self.join: list[str] = []
 
     def start(self) -> None:
         """Starts and unseals; the first time it initialises too."""
@@ -410,14 +419,16 @@ class RaftCluster:
             node.root_token, node.unseal_key = first.root_token, first.unseal_key
             node.launch()
         for node in others:
-            wait_until(lambda node=node: self._unsealed(node), f"{node.node} unsealed", interval=0.3)  # type: ignore[misc]
+            self._unseal(node)
         wait_until(lambda: len(self.voters()) == 3, "three voters", timeout=60, interval=0.3)
 
-    def _unsealed(self, node: DiskServer) -> bool:
-        # Until it has joined, a node refuses the key.
-        if node.health().get("sealed") is not False:
-            node.api("PUT", "sys/unseal", {"key": node.unseal_key}, token="")
-        return node.health().get("sealed") is False
+    def _unseal(self, node: DiskServer) -> None:
+        def unsealed() -> bool:
+            if node.health().get("sealed") is not False:  # until it has joined, a node refuses the key
+                node.api("PUT", "sys/unseal", {"key": node.unseal_key}, token="")
+            return node.health().get("sealed") is False
+
+        wait_until(unsealed, f"{node.node} unsealed", interval=0.3)
 
     def voters(self) -> list[str]:
         """The ids of the voting nodes, as the leader sees them."""
@@ -438,7 +449,8 @@ class RaftCluster:
 
     def standbys(self) -> list[DiskServer]:
         """The running nodes that are unsealed and do not lead."""
-        return [n for n in self.nodes if n.running and n.health().get("standby") and not n.health().get("sealed")]
+        healths = [(node, node.health()) for node in self.nodes if node.running]
+        return [node for node, health in healths if health.get("standby") and not health.get("sealed")]
 
     def kill_leader(self) -> DiskServer:
         """SIGKILL to the leader; returns it, to be restarted."""
@@ -449,7 +461,7 @@ class RaftCluster:
     def restart(self, node: DiskServer) -> None:
         """Starts a node that was ended, and waits until it is unsealed."""
         node.launch()
-        wait_until(lambda: self._unsealed(node), f"{node.node} unsealed", interval=0.3)
+        self._unseal(node)
 
     def close(self) -> None:
         for node in self.nodes:

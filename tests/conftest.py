@@ -1,0 +1,57 @@
+"""What every test can ask for: a real OpenBao server, the Ticket API's emulator, a host of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bao import DevServer
+from tests.support.cli import Host
+from tests.support.emulator import Emulator
+from tests.support.process import children
+
+_shared: set[int] = set()  # processes that outlive a test because all tests of this worker use them
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left_behind() -> Iterator[None]:
+    before = children()
+    yield
+    left = children() - before - _shared
+    assert not left, f"the test left processes behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def bao() -> Iterator[DevServer]:
+    """One dev server for all tests of a worker: each takes mounts of its own (`kv`) and its own names."""
+    with DevServer() as server:
+        _shared.update(server.pids)
+        yield server
+
+
+@pytest.fixture
+def kv(bao: DevServer) -> str:
+    """The name of a KV v2 mount that only this test uses."""
+    return bao.new_kv()
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator() as api:
+        yield api
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "host")
