@@ -110,10 +110,11 @@ class Cache:
         self._write(self._name, "\n".join(lines) + "\n")
 
     def forget(self) -> None:
-        """Forget the ticket and the failure, as after `store` and `revoke`."""
+        """Forget the profile's tickets and failures under any login, as after `store` and `revoke`."""
         if self.folder is not None:
-            self.folder.remove(self._name)
-            self.folder.remove(self._failure_name)
+            for name in self.folder.names():
+                if name.startswith(f"{self.profile}-") and name.endswith((".ticket", ".failure")):
+                    self.folder.remove(name)
 
     def failure(self) -> Failure | None:
         """The failure whose cooldown is not over yet."""

@@ -197,7 +197,7 @@ def _profile(name: str, table: Table) -> Profile:
     if profile.claim_time < least:
         raise table.wrong(
             "claim_time",
-            f"at least {CLAIM_MARGIN} times request_timeout, here {least:g}s, so that no claim ends while its holder spends",
+            f"at least {CLAIM_MARGIN} times request_timeout, here {least:g}s, so that it outlasts a spend",
         )
     return profile
 

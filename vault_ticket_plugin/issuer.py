@@ -7,6 +7,7 @@ to Vault at a time; the others use what it brings. Whatever fails, a ticket that
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -107,7 +108,7 @@ class Issuer:
         if cached and cached.ticket.usable(cached.now):
             self._say_still_usable(cached.ticket, failure.error)
             return cached.ticket
-        again = f"It is asked again in {failure.seconds:.0f} s, or now with --force."
+        again = f"It is asked again in {math.ceil(failure.seconds)} s, or now with --force."
         raise type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
 
     def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Ticket:

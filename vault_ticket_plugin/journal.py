@@ -72,7 +72,7 @@ class Journal:
         except OSError as error:
             raise self._lost(entry, cause, error) from None
         log.warning(
-            "Vault did not take the rotated refresh token (%s). It is kept in %s until a later run on this host saves it",
+            "Vault did not take the rotated refresh token (%s). It is kept in %s until a later run here saves it",
             cause.message,
             place,
         )

@@ -146,7 +146,7 @@ class Transaction:
     def _wait(self, pauses: Iterator[float], claim: Claim | None, patient: bool) -> None:
         if not patient or next(pauses, None) is None:
             raise Busy(
-                f"{claim.holder if claim else 'another holder'} is refreshing this ticket, and has not finished in time",
+                f"{claim.holder if claim else 'another holder'} is refreshing this ticket and has not finished in time",
                 "Try again: a holder that died is waited for no longer than the claim's time.",
             )
 
