@@ -12,7 +12,7 @@ from typing import Any
 from vault_ticket_plugin import environment, errors, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.folder import Folder
+from vault_ticket_plugin.folder import Folder, FolderUnusable
 from vault_ticket_plugin.formats import PLAIN
 from vault_ticket_plugin.model import CLOCK_STEP, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
@@ -176,6 +176,8 @@ def open_runtime(environ: Mapping[str, str]) -> Folder | None:
     path = environment.runtime_path(environ)
     try:
         return Folder(path)
-    except OSError as error:
-        log.warning("nothing is remembered between calls: %s (%s)", path, error.strerror or error)
-        return None
+    except FolderUnusable as error:
+        log.warning("nothing is remembered between calls: %s", error)
+    except OSError as error:  # a read-only system, say: slower, not wrong
+        log.info("nothing is remembered between calls: %s (%s)", path, error.strerror)
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -13,6 +14,8 @@ from typing import Generic, TypeVar
 from vault_ticket_plugin.folder import Folder
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class HostLock:
@@ -25,15 +28,22 @@ class HostLock:
     @contextlib.contextmanager
     def queued(self) -> Iterator[Callable[[], bool]]:
         """A function that tries to take the lock; it is released at the end."""
-        if self._folder is None:
-            yield lambda: True
-            return
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._name, flags, 0o600, dir_fd=self._folder.fd)
+        fd = self._open()
         try:
-            yield lambda: _try(fd)
+            yield (lambda: True) if fd is None else (lambda: _try(fd))
         finally:
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
+
+    def _open(self) -> int | None:
+        if self._folder is None:
+            return None
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(self._name, flags, 0o600, dir_fd=self._folder.fd)
+        except OSError as error:
+            log.warning("calls on this host do not queue: %s/%s (%s)", self._folder.path, self._name, error.strerror)
+            return None
 
 
 def _try(fd: int) -> bool:

@@ -110,11 +110,15 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`path`: the file they came from, or None. `profiles` is empty where none is configured."""
+    """`path`: the file they came from, or None; `stamp`: its state when it was read (warm.stamp).
+
+    `profiles` is empty where none is configured.
+    """
 
     vault: VaultSettings
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     path: str | None = None
+    stamp: str = "-"
     cache: bool = True
     timeout: float = DEFAULT_TIMEOUT
 
