@@ -5,7 +5,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -41,7 +41,7 @@ class Process:
     however we went (a worker of pytest that is killed runs no teardown).
     """
 
-    def __init__(self, command: list[str | Path], *, log: Path, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, command: Sequence[str | Path], *, log: Path, env: Mapping[str, str], cwd: Path) -> None:
         self.log = log
         with log.open("ab") as out:
             self._server = subprocess.Popen(

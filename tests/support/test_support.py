@@ -21,6 +21,7 @@ from tests.support.bao import DevServer, DiskServer, RaftCluster
 from tests.support.cli import Host
 from tests.support.emulator import Emulator
 from tests.support.tls import loopback_certificate
+from tests.support.toolkit import Toolkit
 
 
 class Answer:
@@ -51,12 +52,15 @@ def post(url: str, form: Mapping[str, str], timeout: float = 10, context: ssl.SS
 
 
 def refresh(api: Emulator, token: str, client_id: str = "client-1", timeout: float = 10) -> Answer:
-    form = {"grant_type": "refresh_token", "refresh_token": token, "client_id": client_id}
-    return post(api.token_url, form, timeout)
+    return post(api.token_url, form_of(client_id, token), timeout)
 
 
-def tickets(api: Emulator, access_token: str) -> int:
-    request = urllib.request.Request(api.tickets_url, headers={"Authorization": f"Bearer {access_token}"})
+def form_of(client_id: str, token: str) -> dict[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": token, "client_id": client_id}
+
+
+def tickets(url: str, access_token: str) -> int:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {access_token}"})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.status)
@@ -71,8 +75,8 @@ def test_a_refresh_rotates_and_the_access_token_works(emulator: Emulator) -> Non
     assert answer["token_type"] == "bearer"
     assert answer["expires_in"] == 3599
     assert answer["refresh_token"] != first
-    assert tickets(emulator, answer["access_token"]) == 200
-    assert tickets(emulator, "another") == 401
+    assert tickets(emulator.tickets_url, answer["access_token"]) == 200
+    assert tickets(emulator.tickets_url, "another") == 401
     assert emulator.refresh_current(answer["refresh_token"])
     stats = emulator.stats()
     assert (stats.requests, stats.refreshes, stats.successes) == (1, 1, 1)
@@ -101,7 +105,7 @@ def test_reuse_kills_the_family_and_its_access_tokens(emulator: Emulator) -> Non
     pair = refresh(emulator, token).json
     assert refresh(emulator, token).json["error"] == "invalid_grant"
     assert refresh(emulator, pair["refresh_token"]).status == 400
-    assert tickets(emulator, pair["access_token"]) == 401
+    assert tickets(emulator.tickets_url, pair["access_token"]) == 401
     stats = emulator.stats()
     assert (stats.reuses, stats.revoked_families, stats.rejected) == (1, 1, 2)
 
@@ -121,7 +125,7 @@ def test_bad_requests_get_their_own_error(emulator: Emulator, form: dict[str, st
 def test_revoking_the_refresh_token_ends_the_family(emulator: Emulator) -> None:
     pair = refresh(emulator, emulator.issue_grant()).json
     assert post(emulator.revoke_url, {"token": pair["refresh_token"]}).status == 200
-    assert tickets(emulator, pair["access_token"]) == 401
+    assert tickets(emulator.tickets_url, pair["access_token"]) == 401
 
 
 def test_faults_come_once_and_in_order(emulator: Emulator) -> None:
@@ -202,7 +206,7 @@ def test_tls_is_verified_against_its_own_ca(tmp_path: Path) -> None:
     made = loopback_certificate(tmp_path)
     with Emulator(cert=made.cert, key=made.key) as api:
         trust = ssl.create_default_context(cafile=str(made.ca))
-        form = {"grant_type": "refresh_token", "refresh_token": api.issue_grant(), "client_id": "client-1"}
+        form = form_of("client-1", api.issue_grant())
         assert post(api.token_url, form, context=trust).status == 200
         with pytest.raises(ssl.SSLCertVerificationError):
             post(api.token_url, form, context=ssl.create_default_context())
@@ -220,13 +224,27 @@ def test_as_a_process_it_is_told_over_http() -> None:
             connection.request("POST", "/_control", json.dumps(wish))
             token = json.loads(connection.getresponse().read())["refresh_token"]
             url = f"{where.geturl()}/token"
-            form = {"grant_type": "refresh_token", "refresh_token": token, "client_id": "c"}
-            assert [post(url, form).status for _ in range(2)] == [503, 200]
+            assert [post(url, form_of("c", token)).status for _ in range(2)] == [503, 200]
             connection.request("GET", "/_stats")
             assert json.loads(connection.getresponse().read())["refreshes"] == 1
             connection.close()
         finally:
             process.terminate()
+
+
+def test_the_toolkit_rotates_with_a_grace_and_without() -> None:
+    with Toolkit(grace=60) as server:
+        pair = post(server.token_url, form_of(*server.grant()[1:])).json
+        assert tickets(server.tickets_url, pair["access_token"]) == 200
+        assert tickets(server.tickets_url, "another") == 403
+        token = server.grant().refresh_token
+        first, again = (post(server.token_url, form_of(server.client_id, token)).json for _ in range(2))
+        assert first["refresh_token"] == again["refresh_token"] != token
+    with Toolkit(reuse_protection=True) as server:
+        form = form_of(server.client_id, server.grant().refresh_token)
+        pair = post(server.token_url, form).json
+        assert post(server.token_url, form).json["error"] == "invalid_grant"
+        assert post(server.token_url, form_of(server.client_id, pair["refresh_token"])).status == 400
 
 
 def test_bao_counts_what_a_policy_lets_through_and_what_not(bao: DevServer, kv: str) -> None:
