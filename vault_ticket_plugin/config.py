@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault_ticket_plugin import environment
+from vault_ticket_plugin import environment, warm
 from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
@@ -57,6 +57,8 @@ AUTH_REQUIRED: Mapping[str, tuple[str, ...]] = {
 def load(environ: Mapping[str, str]) -> Settings:
     """The settings in force. ConfigError names the file or variable, the key and what is allowed."""
     path = environment.config_path(environ)
+    # Taken before the file is read: a change in between then shows as one.
+    stamp = _stamp(path)
     root = Table(path or "", "", _read(path) if path else {})
     vault = _vault(root.table("vault"), environ)
     profiles = root.table("profiles")
@@ -65,11 +67,24 @@ def load(environ: Mapping[str, str]) -> Settings:
         vault=vault,
         profiles=found,
         path=path,
+        stamp=stamp,
         cache=root.flag("cache", True),
         timeout=root.duration("timeout", DEFAULT_TIMEOUT, least=1.0),
     )
     root.no_more()
     return settings
+
+
+def _stamp(path: str | None) -> str:
+    try:
+        return warm.stamp(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str | None, error: OSError) -> ConfigError:
+    reason = (error.strerror or "").lower()
+    return ConfigError(f"{path}: can't be read ({reason})", "Correct its path or its permissions.")
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -79,10 +94,7 @@ def _read(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(
-            f"{path}: can't be read ({(error.strerror or '').lower()})",
-            "Correct its path or its permissions.",
-        ) from None
+        raise _unreadable(path, error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}", "Correct it in that file.") from None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vault_ticket_plugin import environment, warm
+from vault_ticket_plugin import environment
 from vault_ticket_plugin.cache import Cache, open_runtime
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultTicketError
@@ -74,13 +74,12 @@ class Wiring:
         return TicketApi(profile, self.clock)
 
     def cache(self, profile: Profile) -> Cache:
-        path = self.settings.path
         return Cache(
             folder=self.runtime,
             profile=profile.name,
             identity=self.settings.identity(profile),
-            stamp=warm.stamp(path),
-            digest=environment.digest(self.environ, path),
+            stamp=self.settings.stamp,
+            digest=environment.digest(self.environ, self.settings.path),
             clock=self.clock,
             tickets=self.cached and self.settings.cache,
         )

@@ -22,7 +22,9 @@ def log_in(session: VaultSession, until: Deadline) -> Login:
     if auth.method == "none":
         return Login(None)
     if auth.method == "token":
-        return Login(auth.token or _token_from_file(auth))
+        if auth.token is not None:
+            return Login(auth.token)
+        return Login(_token_from_file(auth), renewable=True)  # an agent's sink: read again when it has changed
     return _through_hvac(session, auth, until)
 
 

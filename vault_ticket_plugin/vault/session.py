@@ -98,6 +98,8 @@ class VaultSession:
         if answer is None and token is None and not anonymous and self._renew_login(used):
             used = self._own_token(until)
             answer = self._try(method, path, until, body, query, headers, used)
+        if answer is None and anonymous:
+            raise VaultDenied("permission denied", "")
         if answer is None:
             raise VaultDenied(
                 f"Vault at {self.settings.shown} does not accept our token",
