@@ -1,0 +1,1 @@
+"""The real program against the real server and the emulator."""
