@@ -1,11 +1,12 @@
 """The demo: `scripts/demo`. Every server in it is real but for the Ticket API, which is the tests' emulator.
 
 Three people, each with an environment of their own: the operator stores the refresh token, the helper hands out
-access tokens, the reader only ever sees the leased path. Shows no secret but the first letters of an access token.
+access tokens, the reader only ever sees the leased path. Shows no secret but a few letters of an access token.
 """
 
 import argparse
 import itertools
+import re
 import shlex
 import signal
 import sys
@@ -58,7 +59,8 @@ def main() -> None:
     except DemoError as e:
         sys.exit(f"\nThe demo failed: {e}")
     except KeyboardInterrupt:
-        sys.exit("\nEnded; nothing is left running.")
+        print("\nEnded; nothing is left running.")
+        sys.exit(130)
 
 
 def build(stack: ExitStack) -> Stage:
@@ -91,7 +93,7 @@ def play(stage: Stage) -> None:
     vault_ticket(stage.operator, "operator", "store", "support", stdin=stage.api.issue_grant(CLIENT_ID))
 
     title("Any time: the helper prints an access token, here the one on the leased path")
-    token = vault_ticket(stage.helper, "helper", "get", "support").out.strip()
+    token = vault_ticket(stage.helper, "helper", "get", "support").json()["AccessToken"]
 
     title("The Ticket API takes it")
     request = urllib.request.Request(stage.api.tickets_url, headers={"Authorization": f"Bearer {token}"})
@@ -100,12 +102,12 @@ def play(stage: Stage) -> None:
 
     title("Again: from this host's cache, without a word to Vault")
     mark, started = stage.bao.mark(), time.monotonic()
-    again = vault_ticket(stage.helper, "helper", "get", "support").out.strip()
+    again = vault_ticket(stage.helper, "helper", "get", "support", "--format", "token").out.strip()
     say(f"{1000 * (time.monotonic() - started):.0f} ms, {len(stage.bao.requests_seen(mark))} requests at Vault")
     expect(again == token, "the second token is the first one")
 
     title("When it runs out the helper spends the refresh token and keeps the new one (forced here)")
-    newer = vault_ticket(stage.helper, "helper", "get", "support", "--force").out.strip()
+    newer = vault_ticket(stage.helper, "helper", "get", "support", "--force").json()["AccessToken"]
     expect(newer != token, "--force brought another token")
     stats = stage.api.stats()
     say(f"the Ticket API saw {stats.refreshes} refreshes and {stats.reuses} reuses of a rotated token")
@@ -134,7 +136,7 @@ def bao_command(stage: Stage, *args: str) -> Result:
 def shown(result: Result, *, must_work: bool = False) -> Result:
     for line in (result.out + result.err).splitlines():
         if line.strip():
-            say(" ".join(map(shorten, line.split(" "))), "  │ ")
+            say(shorten(line), "  │ ")
     if must_work and result.code:
         raise DemoError(f"exit code {result.code}")
     return result
@@ -153,15 +155,17 @@ def keep(stage: Stage) -> None:
             "reader": "bao kv get -mount=secret -field=access_token ticket/support/token",
         }
         say(f"( . {host.folder}/env; {commands[who]} )")
+    wish = shlex.quote(f'{{"issue_grant": "{CLIENT_ID}"}}')
+    say(f"A refresh token to store: curl --data {wish} {stage.api.url}/_control")
     say("Ctrl-C here ends it all.")
     with suppress(KeyboardInterrupt):
         signal.pause()
     print("\nEnded; nothing is left running.")
 
 
-def shorten(word: str) -> str:
-    """An access token's first letters: it is a JWT, so `ey…`."""
-    return f"{word[:12]}…" if word.startswith("ey") and len(word) > 40 else word
+def shorten(text: str) -> str:
+    """The text with only the first and last letters of each access token: they are JWTs."""
+    return re.sub(r"(ey[\w-]{6})[\w-]+\.[\w-]+\.[\w-]+([\w-]{6})", r"\1…\2", text)
 
 
 def expect(true: bool, what: str) -> None:
