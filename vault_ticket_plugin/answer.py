@@ -33,6 +33,7 @@ PASSING_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_dow
 # The server says that it did nothing; 408 and 425 say so too.
 NOT_SPENT = frozenset({408, 425, 429, 503})
 CHECK_URL = "Check token_url in the profile."
+RENEW = "Create another one (Settings → Installation → Public API), then run `vault-ticket store`."
 LATER = "It is tried again by itself; look at the service's status page if it goes on."
 
 
@@ -49,7 +50,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
         said = code or f"status {status}"
         raise EndpointUnavailable(f"the token endpoint is busy ({said})", LATER, retry_after(headers, now))
     if code == "invalid_grant":
-        raise GrantRejected("the token endpoint says that the refresh token is not valid", "", code)
+        raise GrantRejected("the token endpoint says that the refresh token is not valid", RENEW, code)
     if code in CLIENT_ERRORS or status == 401:
         raise ClientRejected(
             f"the token endpoint refuses the client or the request ({code or 'status 401'})",

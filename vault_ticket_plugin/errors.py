@@ -6,6 +6,7 @@ VaultTicketError            70  anything that no class below names: our bug
 ├── VaultUnreachable        69  no answer from Vault, or a sealed one: retry later
 ├── CasMismatch             69  somebody else wrote first (handled inside; seen only if it never ends)
 ├── SaveFailed              74  a rotated refresh token could not be put anywhere safe: the loud one
+├── OutputLost              74  standard output can't be written
 ├── EndpointUnavailable     75  the token endpoint is away or busy; the refresh token was not spent
 │   └── SpendInDoubt        75  the same, but the refresh token may have been spent
 ├── Busy                    75  another holder has the claim, and the caller's patience is over
@@ -51,6 +52,10 @@ class CasMismatch(VaultTicketError):
 
 
 class SaveFailed(VaultTicketError):
+    exit_code = 74
+
+
+class OutputLost(VaultTicketError):
     exit_code = 74
 
 

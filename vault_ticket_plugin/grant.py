@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from vault_ticket_plugin.clock import from_rfc3339, to_rfc3339
-from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid
+from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
+from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Claim, Document, Doubt, Grant, Location, Refresh, Rejection
+from vault_ticket_plugin.ports import Store
 from vault_ticket_plugin.secret import Secret
 
 NOTES = "vault_ticket"
@@ -62,6 +63,17 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         # Written by hand it has no such note; then the version that a person wrote is this one.
         seeded_at=_time(notes.get("seeded_at")) or document.created_at,
     )
+
+
+def read(store: Store, where: Location, profile: str, until: Deadline) -> Grant:
+    """The grant as it stands in the store."""
+    try:
+        document = store.read(where, until)
+    except VaultDenied as denied:
+        # Most likely a reader's token, which must not be told to ask for this right.
+        hint = "Readers can't refresh: it takes a host whose token has policies/ticket-refresher.hcl."
+        raise VaultDenied(denied.message, hint) from None
+    return parse(document, where, profile)
 
 
 def with_notes(

@@ -101,6 +101,7 @@ class Issuer:
         if cached and level <= Freshness.SOFT and waiting:
             return cached.ticket
         if cached and level == Freshness.FRESH and not self._journal_waits():
+            log.info("from this host's cache, good until %s", to_rfc3339(cached.ticket.expires_at))
             return cached.ticket
         failure = None if demand.force else self.cache.failure()
         if failure is None:
@@ -108,7 +109,7 @@ class Issuer:
         if cached and cached.ticket.usable(cached.now):
             self._say_still_usable(cached.ticket, failure.error)
             return cached.ticket
-        again = f"It is asked again in {math.ceil(failure.seconds)} s, or now with --force."
+        again = f"(This is remembered for {math.ceil(failure.seconds)} s more; --force asks now.)"
         raise type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
 
     def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Ticket:
@@ -144,6 +145,7 @@ class Issuer:
             if demand.force and demand.unwanted is None:
                 demand = replace(demand, unwanted=found.access_token)
             level = transaction.freshness(found, demand)
+            log.info("found one that is good until %s (%s)", to_rfc3339(found.expires_at), level.name.lower())
             self._keep(found, now())
             if level == Freshness.FRESH or found.lifetime < demand.min_ttl:
                 self.cache.clear_failure()

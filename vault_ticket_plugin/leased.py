@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from vault_ticket_plugin.model import Document, Location, Ticket
 from vault_ticket_plugin.ports import Store
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile
+
+log = logging.getLogger(__name__)
 
 # `delete_version_after` may be this share of what remains (at least two seconds) shorter than exact: it then
 # needs no second call at every refresh. It is never longer.
@@ -45,6 +48,7 @@ def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until:
         # A promise that holds whenever it is read: the ticket is replaced when its soft window begins.
         data["ttl"] = f"{max(1, int(profile.windows.soft_for(ticket.lifetime) / 2))}s"
         store.write(where, data, None, until)
+        log.info("published at %s, good until %s", where, data["expires_at"])
         return
     while True:
         remaining = float(int(ticket.left(store.now())))
@@ -55,6 +59,7 @@ def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until:
             store.expire(where, wanted, until)
         try:
             store.write(where, data, seen.version, until)
+            log.info("published at %s, good until %s", where, data["expires_at"])
             return
         except CasMismatch:
             if until.passed():

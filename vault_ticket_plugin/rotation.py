@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from vault_ticket_plugin import grant as grants
@@ -10,6 +11,8 @@ from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied
 from vault_ticket_plugin.journal import Entry
 from vault_ticket_plugin.model import Grant
 from vault_ticket_plugin.ports import Store
+
+log = logging.getLogger(__name__)
 
 
 def save(store: Store, entry: Entry, known: Grant | None, until: Deadline) -> Grant | None:
@@ -27,6 +30,7 @@ def save(store: Store, entry: Entry, known: Grant | None, until: Deadline) -> Gr
         rotated = grants.with_token(grant, entry.refresh_token)
         try:
             version = store.write(entry.where, rotated.document, grant.version, until)
+            log.info("the rotated refresh token is saved at %s", entry.where)
             return replace(rotated, version=version)
         except CasMismatch:
             if until.passed():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+import logging
+from urllib.parse import urlencode, urlsplit
 
 from vault_ticket_plugin import __version__, answer
 from vault_ticket_plugin.clock import Clock, Deadline
@@ -12,11 +13,14 @@ from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile, Tls
 from vault_ticket_plugin.transport import LARGEST_ANSWER, Interrupted, NotSent, Reply, Transport
 
+log = logging.getLogger(__name__)
+
 HEADERS = {
     "Content-Type": "application/x-www-form-urlencoded",
     "Accept": "application/json",
     "User-Agent": f"vault-ticket/{__version__}",
 }
+UNREVOKED = "The ticket is withdrawn from Vault, and stays valid at the server until it expires."
 
 
 class TicketApi:
@@ -54,14 +58,16 @@ class TicketApi:
         try:
             reply = self._post(url, form, until)
         except (NotSent, Interrupted) as error:
-            raise EndpointUnavailable(f"the revocation endpoint can't be reached: {error}", "Try again.") from None
+            raise EndpointUnavailable(f"the revocation endpoint can't be reached: {error}", UNREVOKED) from None
         if reply.status != 200:  # RFC 7009 section 2.2: 200 for an unknown token too
-            raise EndpointUnavailable(f"the revocation endpoint refuses (status {reply.status})", "Try again.")
+            raise EndpointUnavailable(f"the revocation endpoint refuses (status {reply.status})", UNREVOKED)
         return True
 
     def _post(self, url: str, form: dict[str, str], until: Deadline) -> Reply:
         transport = Transport(Tls(ca_file=self._profile.ca_cert))
         try:
-            return transport.exchange("POST", url, HEADERS, urlencode(form).encode(), until, until.left())
+            reply = transport.exchange("POST", url, HEADERS, urlencode(form).encode(), until, until.left())
         finally:
             transport.close()
+        log.debug("POST %s: status %d", urlsplit(url)._replace(query="").geturl(), reply.status)
+        return reply

@@ -128,8 +128,7 @@ class Transaction:
         return self.refresh(seen, demand, until, patient) if outcome is None else outcome
 
     def _read_grant(self, until: Deadline) -> Grant:
-        where = self.profile.grant
-        return grants.parse(self.store.read(where, until), where, self.profile.name)
+        return grants.read(self.store, self.profile.grant, self.profile.name, until)
 
     def _write_claim(self, grant: Grant, claim: Claim, until: Deadline) -> Grant | None:
         """The grant with our claim, or None where somebody else wrote first."""
@@ -188,9 +187,10 @@ class Transaction:
         doubt, lost = held.doubt, None
         while True:
             try:
+                log.info("spending the refresh token of %s", self.profile.grant)
                 return self.endpoint.refresh(held.grant.refresh_token, client_id, budget)
             except (GrantRejected, ClientRejected) as error:
-                raise (verdicts.rejected(error.code, doubt, self.profile) if doubt else error) from None
+                raise verdicts.rejected(error.code, doubt, self.profile) from None
             except SpendInDoubt as error:
                 if lost is not None or grace.passed() or next(pauses, None) is None:
                     raise

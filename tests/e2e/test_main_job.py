@@ -592,3 +592,36 @@ def test_sigterm_gives_the_claim_back(site: Site) -> None:
     notes = (site.grant() or {})["data"]["vault_ticket"]
     assert "claim" not in notes
     assert "in_doubt" in notes
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_output_that_can_not_be_written_is_said_and_ends_with_74(site: Site, redirection: str) -> None:
+    site.store()
+    for arguments in (["get", site.profile, "--no-cache"], ["get", site.profile], ["get", site.profile], ["status"]):
+        done = site.helper.run("-c", f'"$0" "$@" {redirection}', str(COMMAND), *arguments, command="/bin/sh")
+        assert done.code == 74
+        assert "standard output" in done.err
+        assert "Traceback" not in done.err
+        assert "Exception" not in done.err
+
+
+def test_with_json_lines_the_notes_of_store_and_revoke_are_objects_too(site: Site) -> None:
+    token = site.api.issue_grant(CLIENT)
+    for done in (
+        site.operator.run("store", site.profile, "--log-format", "json", stdin=token),
+        site.operator.run("store", site.profile, "--log-format", "json", stdin=""),
+        site.helper.run("revoke", site.profile, "--log-format", "json"),
+    ):
+        assert done.out == ""
+        assert all(json.loads(line)["message"] for line in done.err.splitlines())
+
+
+def test_a_server_that_does_not_revoke_is_told_from_vault_that_did(site: Site) -> None:
+    site.configure(site.helper, revocation_url=site.api.revoke_url)
+    site.store()
+    site.api.stop()
+    done = site.helper.run("revoke", site.profile)
+    assert (done.code, done.out) == (75, "")
+    assert "Withdrawn from" in done.err
+    assert "stays valid at the server" in done.err
+    assert (site.ticket() or {})["data"] is None

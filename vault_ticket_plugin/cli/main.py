@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
+import traceback
 from types import FrameType
 from typing import NoReturn
 
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 # What a shell reports for a process that a signal ended.
 BY_SIGNAL = 128
-# sysexits.h's EX_IOERR: standard output is gone.
-CANT_WRITE = 74
 
 EPILOG = """\
 Exit codes: 2 usage; 65 what Vault holds is not valid; 66 no grant stored; 69 Vault unreachable; 70 our bug; 74 a
@@ -46,8 +44,11 @@ def program() -> None:
       vault-ticket store support      put a refresh token into Vault
       vault-ticket get support        print a valid access token
 
-    The configuration is $VAULT_TICKET_CONFIG, else ~/.config/vault-ticket/config.toml, else
-    /etc/vault-ticket/config.toml. Without any, VAULT_ADDR and a token are enough.
+    \b
+    The configuration is the first of these, if any; VAULT_ADDR and a token are enough:
+      $VAULT_TICKET_CONFIG
+      $XDG_CONFIG_HOME/vault-ticket/config.toml (~/.config/vault-ticket/config.toml)
+      /etc/vault-ticket/config.toml
     """
 
 
@@ -65,19 +66,17 @@ def run() -> int:
         terminal.show_error(error.message, error.hint, error.exit_code)
         return error.exit_code
     except click.UsageError as error:
-        error.show()
+        terminal.show_usage(error)
         return error.exit_code
     except click.ClickException as error:
         terminal.show_error(error.format_message(), "", error.exit_code)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return BY_SIGNAL + signal.SIGINT
-    except BrokenPipeError:
-        # Nobody reads any more; python's own flush at exit would complain once again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CANT_WRITE
-    except Exception as error:
-        log.debug("the traceback of the failure below", exc_info=error)
+    except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is told and has its exit code
+        # Frames only: an exception's own text may quote a value.
+        for frame in traceback.extract_tb(error.__traceback__):
+            log.debug("  at %s:%s in %s", frame.filename, frame.lineno, frame.name)
         place = _place(error)
         terminal.show_error(
             f"this is a bug in vault-ticket: {type(error).__name__} at {place}",

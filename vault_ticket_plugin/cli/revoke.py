@@ -7,7 +7,7 @@ import os
 import click
 
 from vault_ticket_plugin import leased
-from vault_ticket_plugin.cli import common
+from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.wiring import wired
 
@@ -28,9 +28,11 @@ def revoke(profile: str) -> None:
         seen = leased.look(wiring.store, wanted.ticket, until)
         withdrawn = leased.withdraw(wiring.store, wanted.ticket, until)
         wiring.cache(wanted).forget()
-        if seen.ticket is not None and wanted.revocation_url is not None:
-            wiring.endpoint(wanted).revoke(seen.ticket.access_token, wanted.client_id, until)
         where = f"{wanted.ticket} in Vault at {settings.vault.shown}"
-        click.echo(f"Withdrawn from {where}." if withdrawn else f"There was no ticket at {where}.", err=True)
-        if wanted.revocation_url is None:
-            click.echo("It stays valid at the server until it expires: no revocation_url is configured.", err=True)
+        terminal.show_note(f"Withdrawn from {where}." if withdrawn else f"There was no ticket at {where}.")
+        if seen.ticket is None:
+            return
+        if wiring.endpoint(wanted).revoke(seen.ticket.access_token, wanted.client_id, until):
+            terminal.show_note("Revoked at the server.")
+        else:
+            terminal.show_note("It stays valid at the server until it expires: no revocation_url is configured.")

@@ -8,7 +8,7 @@ from typing import IO
 
 import click
 
-from vault_ticket_plugin.cli import common
+from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.secret import Secret
@@ -62,7 +62,7 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
         seeding.seed(token, client, not no_verify, until)
         wiring.cache(wanted).forget()
         proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
-        click.echo(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.", err=True)
+        terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")
 
 
 def _read_token(source: IO[str] | None) -> Secret:
@@ -83,4 +83,4 @@ def _save_what_waits(wiring: Wiring, name: str, until: Deadline) -> None:
     try:
         wiring.issuer(wiring.settings.profile(name)).replay(until)
     except VaultTicketError as error:
-        click.echo(f"vault-ticket: an earlier refresh token still waits on this host: {error.message}", err=True)
+        terminal.show_note(f"vault-ticket: an earlier refresh token still waits on this host: {error.message}")

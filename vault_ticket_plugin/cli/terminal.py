@@ -3,25 +3,59 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from typing import TextIO
 
 import click
 
+from vault_ticket_plugin.errors import OutputLost
 from vault_ticket_plugin.log import NAME, JsonLines
 
 
 def show_credential(text: str) -> None:
     """One write, flushed: a reader gets all of it, or we fail."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    stream: TextIO | None = sys.stdout  # None where it was closed before we began
+    if stream is None:
+        raise OutputLost("standard output is closed")
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        # Python flushes once more as it ends, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise OutputLost(
+            f"standard output can't be written ({(error.strerror or 'no reason given').lower()})"
+        ) from None
+
+
+def show_note(text: str) -> None:
+    """What a person wants to hear when a command has worked. To standard error: it is no credential."""
+    handler = _json_handler()
+    if handler is None:
+        click.echo(text, err=True)
+    else:
+        handler.handle(logging.LogRecord(NAME, logging.INFO, __file__, 0, text, None, None))
 
 
 def show_error(message: str, hint: str, exit_code: int) -> None:
-    handlers = logging.getLogger(NAME).handlers
-    if handlers and isinstance(handlers[0].formatter, JsonLines):
+    if _json_handler() is not None:
         details = {"hint": hint, "exit_code": exit_code}
         logging.getLogger(NAME).error("%s", message, extra={"details": details})
         return
     click.echo(f"vault-ticket: {message}", err=True)
     if hint:
         click.echo(f"  {hint}", err=True)
+
+
+def show_usage(error: click.UsageError) -> None:
+    if _json_handler() is None:
+        error.show()
+    else:
+        where = error.ctx.command_path if error.ctx else "vault-ticket"
+        show_error(error.format_message(), f"Try `{where} --help`.", error.exit_code)
+
+
+def _json_handler() -> logging.Handler | None:
+    handlers = logging.getLogger(NAME).handlers
+    return handlers[0] if handlers and isinstance(handlers[0].formatter, JsonLines) else None

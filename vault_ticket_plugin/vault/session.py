@@ -8,6 +8,7 @@ hvac, because hvac's give no headers back and take none, and reading one documen
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from vault_ticket_plugin.errors import (
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import VaultSettings
 from vault_ticket_plugin.transport import Interrupted, NotSent, Reply, Transport
+
+log = logging.getLogger(__name__)
 
 # 412: a replica has not caught up. 429: rate limit, or a standby asked for health. 5xx: no leader, sealed, or a load
 # balancer without a server behind it. 472, 473: replication states of Enterprise clusters.
@@ -164,6 +167,7 @@ class VaultSession:
                     "Check VAULT_ADDR or `address` under [vault], and that the server runs.",
                 )
             else:
+                log.debug("%s %s: status %d", method, path, reply.status)
                 self._learn(reply)
                 verdict = self._judge(reply, f"{method} {path}")
                 if not isinstance(verdict, VaultUnreachable):
@@ -171,6 +175,7 @@ class VaultSession:
                 problem = verdict
             if next(pauses, None) is None:
                 raise problem
+            log.info("%s; trying again", problem.message)
 
     def _headers(self, method: str, token: Secret | None, more: Mapping[str, str], has_body: bool) -> dict[str, str]:
         headers = {"X-Vault-Request": "true", "User-Agent": f"vault-ticket/{__version__}", **more}
