@@ -5,6 +5,7 @@ Read on the warm path, so it imports next to nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -25,6 +26,12 @@ _TEMPORARY = ".new-"
 class FolderUnusable(OSError):
     """The folder or file is not safe to use: of another owner, open to others, or a link."""
 
+    def __init__(self, path: str, reason: str | None) -> None:
+        super().__init__(errno.EPERM, reason, path)
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
 
 class Folder:
     """An open folder. All that is done in it goes through its descriptor, so that nobody can swap it."""
@@ -35,13 +42,7 @@ class Folder:
         """OSError (FolderUnusable among them) where `path` can't be made or must not be used."""
         self.path = path
         if create:
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                pass
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-                os.mkdir(path, 0o700)
+            _make(path)
         self.fd = os.open(path, _FOLDER_FLAGS)
         try:
             _check_owned(os.fstat(self.fd), path)
@@ -69,12 +70,12 @@ class Folder:
         except FileNotFoundError:
             return None
         except OSError as error:  # ELOOP: a link stands there
-            raise FolderUnusable(f"{self.path}/{name}: {error.strerror}") from None
+            raise FolderUnusable(f"{self.path}/{name}", error.strerror) from None
         try:
             found = os.fstat(fd)
             _check_owned(found, f"{self.path}/{name}")
             if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-                raise FolderUnusable(f"{self.path}/{name}: not a file of ours")
+                raise FolderUnusable(f"{self.path}/{name}", "not a file of ours")
             text = b""
             while piece := os.read(fd, LARGEST_FILE):
                 text += piece
@@ -93,6 +94,7 @@ class Folder:
         )
         try:
             try:
+                self._sweep(os.fstat(fd).st_mtime)
                 rest = memoryview(text.encode())
                 while rest:
                     rest = rest[os.write(fd, rest) :]
@@ -119,21 +121,30 @@ class Folder:
         """The files here, temporary ones left out."""
         return sorted(name for name in os.listdir(self.fd) if not name.startswith(_TEMPORARY))
 
-    def sweep(self, now: float) -> None:
-        """Remove what killed writers left. `now`: seconds since the epoch by this host."""
+    def _sweep(self, now: float) -> None:
+        """Remove what killed writers left: each may hold a token. `now`: by the file system's clock."""
         for name in os.listdir(self.fd):
             if name.startswith(_TEMPORARY):
                 try:
                     if now - os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mtime > STALE_SECONDS:
                         self.remove(name)
-                except FileNotFoundError:
+                except OSError:
                     continue  # another sweeper was quicker
+
+
+def _make(path: str) -> None:
+    """The folder and those above it; another process may be making them at the same time."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(path, 0o700, exist_ok=True)
 
 
 def _check_owned(found: os.stat_result, path: str) -> None:
     if found.st_uid != os.geteuid():
-        raise FolderUnusable(f"{path}: belongs to another user")
+        raise FolderUnusable(path, "belongs to another user")
     if found.st_mode & 0o077:
-        raise FolderUnusable(
-            f"{path}: is open to other users (mode {stat.S_IMODE(found.st_mode):04o}, wanted 0700 or 0600)"
-        )
+        wanted = "0700" if stat.S_ISDIR(found.st_mode) else "0600"
+        raise FolderUnusable(path, f"is open to other users: mode {stat.S_IMODE(found.st_mode):04o}, wanted {wanted}")
