@@ -63,7 +63,7 @@ def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
         def get_login_token(self, response: Any) -> Any:
             return response["auth"]["client_token"]
 
-    client = hvac.Client(url=session.settings.address, token="", adapter=Adapter, session=session)
+    client = hvac.Client(url=session.settings.address, token="", adapter=Adapter)
     try:
         answer = _logins(client, session, auth, until)[auth.method]()
     except VaultDenied as denied:
