@@ -89,7 +89,14 @@ class VaultStore:
 
     def _check_mount(self, where: Location, until: Deadline) -> None:
         """Nothing was found: tell a mount that is missing, or of the other version, from an empty path."""
-        answer = self._session.call("GET", f"sys/internal/ui/mounts/{where.mount}", until)
+        try:
+            answer = self._session.call("GET", f"sys/internal/ui/mounts/{where.mount}", until)
+        except VaultDenied:
+            # Whoever may do anything below a mount may ask this. So nobody, where there is none.
+            raise ConfigError(
+                f"Vault has no mount {where.mount}, or our token may do nothing there",
+                "Correct `mount` in the profile, or the token's policies.",
+            ) from None
         found = answer.body.get("data")
         if not isinstance(found, Mapping):
             return

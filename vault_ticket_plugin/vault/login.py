@@ -23,7 +23,7 @@ def log_in(session: VaultSession, until: Deadline) -> Login:
         return Login(None)
     if auth.method == "token":
         if auth.token is not None:
-            return Login(auth.token)
+            return Login(_one_line(auth.token.reveal(), "the Vault token in the environment"))
         return Login(_token_from_file(auth), renewable=True)  # an agent's sink: read again when it has changed
     return _through_hvac(session, auth, until)
 
@@ -117,8 +117,13 @@ def _read_secret(path: str, what: str) -> Secret:
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is no text").lower()
         raise ConfigError(f"{what} can't be read from {path}: {reason}", "Correct the path in [vault] auth.") from None
-    if not text or not text.isprintable():
-        raise ConfigError(f"{what} in {path} is empty or no single line of text", "Put the right one there.")
+    return _one_line(text, f"{what} in {path}")
+
+
+def _one_line(text: str, what: str) -> Secret:
+    """It becomes a header's value: a line break in it would begin another header."""
+    if not text or not (text.isascii() and text.isprintable()):
+        raise ConfigError(f"{what} is empty or no single line of plain text", "Put the right one there.")
     return Secret(text)
 
 

@@ -209,7 +209,8 @@ class VaultSession:
                 "A standby without forwarding: set the address to the active node or to the cluster's own.",
             )
         try:
-            body = json.loads(reply.body) if reply.body else {}
+            # An empty answer is Vault's only with these; its own 404 has `{"errors": []}`.
+            body = json.loads(reply.body) if reply.body or reply.status not in (200, 204) else {}
         except ValueError:
             body = None
         answer = Answer(reply.status, body if isinstance(body, dict) else {})
