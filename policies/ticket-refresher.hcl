@@ -21,6 +21,11 @@ path "secret/destroy/ticket/+/token" {
   capabilities = ["update"]
 }
 
+# The heartbeat of an agent's template (`vault-ticket agent-config`): what a token may know of itself.
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
+
 # Give back the token of a one-shot login.
 path "auth/token/revoke-self" {
   capabilities = ["update"]

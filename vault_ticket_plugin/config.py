@@ -6,9 +6,9 @@ What the file says wins; the environment fills in what it leaves out (docs/decis
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from vault_ticket_plugin import environment, warm
 from vault_ticket_plugin.durations import parse_duration, show_duration
@@ -37,8 +37,11 @@ from vault_ticket_plugin.settings import (
 )
 from vault_ticket_plugin.toml_table import Table, text_value
 
+T = TypeVar("T")
+Address = tuple[str, str | None]  # base URL, and the path of a unix socket where it is one
+
 KUBERNETES_JWT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-# Which keys of `auth` each method has, beside `method`; the first of them must be there.
+# Which keys of `auth` each method has beside `method`, and which of them must be there.
 AUTH_KEYS: Mapping[str, tuple[str, ...]] = {
     "token": ("token_file",),
     "approle": ("role_id", "secret_id_file", "wrapped", "mount"),
@@ -60,19 +63,18 @@ def load(environ: Mapping[str, str]) -> Settings:
     # Taken before the file is read: a change in between then shows as one.
     stamp = _stamp(path)
     root = Table(path or "", "", _read(path) if path else {})
-    vault = _vault(root.table("vault"), environ)
-    profiles = root.table("profiles")
-    found = {name: _profile(name, profiles.table(name)) for name in profiles.names()}
-    settings = Settings(
-        vault=vault,
-        profiles=found,
+    vault, profiles = root.table("vault"), root.table("profiles")
+    cache = root.flag("cache", True)
+    timeout = root.duration("timeout", DEFAULT_TIMEOUT, least=1.0)
+    root.no_more()  # first of all: a misspelt [vault] would else be told as a missing address
+    return Settings(
+        vault=_vault(vault, environ),
+        profiles={name: _profile(name, profiles.table(name)) for name in profiles.names()},
         path=path,
         stamp=stamp,
-        cache=root.flag("cache", True),
-        timeout=root.duration("timeout", DEFAULT_TIMEOUT, least=1.0),
+        cache=cache,
+        timeout=timeout,
     )
-    root.no_more()
-    return settings
 
 
 def _stamp(path: str | None) -> str:
@@ -95,62 +97,73 @@ def _read(path: str) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise _unreadable(path, error) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise ConfigError(f"{path}: is not TOML: {error}", "Correct it in that file.") from None
 
 
 def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
     def variable(name: str) -> str | None:
-        found = environment.server_variable(environ, name)
-        return found[1] if found else None
+        return _variable(environ, name, str)
 
-    configured = table.text("address")
-    agent = None if configured else variable("AGENT_ADDR")
-    address = configured or agent or variable("ADDR")
-    if not address:
+    nothing: Address | None = None
+    configured = table.get("address", nothing, "", _address)
+    agent = None if configured else _variable(environ, "AGENT_ADDR", _address)
+    address = configured or agent or _variable(environ, "ADDR", _address)
+    auth = table.table("auth")
+    namespace = (table.text("namespace") or variable("NAMESPACE") or "").strip("/") or None
+    tls = Tls(
+        ca_file=table.path("ca_cert") or variable("CACERT"),
+        ca_path=table.path("ca_path") or variable("CAPATH"),
+        client_cert=table.path("client_cert") or variable("CLIENT_CERT"),
+        client_key=table.path("client_key") or variable("CLIENT_KEY"),
+        server_name=table.text("tls_server_name") or variable("TLS_SERVER_NAME"),
+        verify=not table.flag("skip_verify", _variable(environ, "SKIP_VERIFY", _truth) or False),
+    )
+    said = _variable(environ, "CLIENT_TIMEOUT", parse_duration)
+    client_timeout = table.duration("client_timeout", said or DEFAULT_CLIENT_TIMEOUT, least=0.1)
+    table.no_more()
+    if address is None:
         raise ConfigError(
             "no Vault address is configured",
             "Set VAULT_ADDR (or BAO_ADDR), or `address` under [vault] in ~/.config/vault-ticket/config.toml.",
         )
-    url, unix_socket = _address(address, table.wrong("address", "") if configured else None)
+    url, unix_socket = address
     settings = VaultSettings(
         address=url,
         unix_socket=unix_socket,
-        auth=_auth(table.table("auth"), environ, through_agent=bool(agent or unix_socket)),
-        namespace=(table.text("namespace") or variable("NAMESPACE") or "").strip("/") or None,
-        tls=Tls(
-            ca_file=table.path("ca_cert") or variable("CACERT"),
-            ca_path=table.path("ca_path") or variable("CAPATH"),
-            client_cert=table.path("client_cert") or variable("CLIENT_CERT"),
-            client_key=table.path("client_key") or variable("CLIENT_KEY"),
-            server_name=table.text("tls_server_name") or variable("TLS_SERVER_NAME"),
-            verify=not table.flag("skip_verify", _variable_flag(environ, "SKIP_VERIFY")),
-        ),
-        client_timeout=table.duration("client_timeout", _variable_duration(environ, "CLIENT_TIMEOUT"), least=0.1),
+        auth=_auth(auth, environ, through_agent=bool(agent or unix_socket)),
+        namespace=namespace,
+        tls=tls,
+        client_timeout=client_timeout,
     )
-    table.no_more()
     if settings.auth.method == "cert" and not settings.tls.client_cert:
         raise table.wrong("client_cert", "a certificate's path, since auth.method is cert (or VAULT_CLIENT_CERT)")
     return settings
 
 
-def _address(address: str, wrong: ConfigError | None) -> tuple[str, str | None]:
-    """(base URL, path of a unix socket or None)."""
-    said = wrong.message.removesuffix("wanted ") if wrong else "the Vault address in the environment: "
-    parts = urlsplit(address)
-    if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
-        return "http://localhost", parts.path
+def _address(value: object) -> Address:
+    text = text_value(value)
+    if text.startswith("unix:///"):
+        return "http://localhost", text.removeprefix("unix://")
+    parts = _url_parts(text)
+    if parts is None or parts.scheme not in ("http", "https") or parts.query:
+        raise ValueError("https://HOST:PORT, http://HOST:PORT or unix:///PATH, without user name")
+    return text.rstrip("/"), None
+
+
+def _url_parts(text: str) -> SplitResult | None:
+    """None where `text` is no URL of a host, or has what would be lost or leaked: a user name, a fragment."""
     try:
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number
-        known = False
-    if not known or parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(f"{said}wanted https://HOST:PORT, http://HOST:PORT or unix:///PATH", "Correct it.")
-    return address.rstrip("/"), None
+        parts = urlsplit(text)
+        sound = parts.hostname and parts.port != 0 and "@" not in parts.netloc and not parts.fragment
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return None
+    return parts if sound and " " not in text else None
 
 
 def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth:
     token = environment.server_variable(environ, "TOKEN")
+    method = table.choice("method", AUTH_METHODS[0], AUTH_METHODS)
     if not table.has("method"):
         table.no_more()
         if token:
@@ -158,10 +171,6 @@ def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth
         if through_agent:
             return Auth("none")
         return Auth("token", token_file=os.path.join(environment.home(environ), ".vault-token"))
-    method = table.choice("method", AUTH_METHODS[0], AUTH_METHODS)
-    for name in AUTH_REQUIRED.get(method, ()):
-        if not table.has(name):
-            raise table.wrong(name, f"a text, since auth.method is {method}")
     allowed = AUTH_KEYS[method]
     auth = Auth(
         method=method,
@@ -175,6 +184,9 @@ def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth
         token=Secret(token[1].strip()) if method == "token" and token and not table.has("token_file") else None,
     )
     table.no_more()
+    for name in AUTH_REQUIRED.get(method, ()):
+        if not table.has(name):
+            raise table.wrong(name, f"a text, since auth.method is {method}")
     if method == "token" and not auth.token and not auth.token_file:
         return Auth("token", token_file=os.path.join(environment.home(environ), ".vault-token"))
     return auth
@@ -227,35 +239,31 @@ def _location(table: Table, default: Location) -> Location:
 def _url(table: Table, name: str, default: str | None) -> str | None:
     def check(value: object) -> str:
         text = text_value(value)
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-        secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-        if not (secure and host) or parts.username or parts.password or parts.fragment:
+        parts = _url_parts(text)
+        loopback = parts is not None and is_loopback(parts.hostname or "")
+        if parts is None or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
             raise ValueError("an https:// URL (http:// only for a loopback address), without user name or fragment")
         return text
 
     return table.get(name, default, "", check)
 
 
-def _variable_flag(environ: Mapping[str, str], name: str) -> bool:
+def _variable(environ: Mapping[str, str], name: str, convert: Callable[[str], T]) -> T | None:
     found = environment.server_variable(environ, name)
     if found is None:
-        return False
-    if found[1].lower() in ("1", "t", "true"):
-        return True
-    if found[1].lower() in ("0", "f", "false"):
-        return False
-    raise ConfigError(f"{found[0]}: wanted true or false", "Correct or unset it.")
-
-
-def _variable_duration(environ: Mapping[str, str], name: str) -> float:
-    found = environment.server_variable(environ, name)
-    if found is None:
-        return DEFAULT_CLIENT_TIMEOUT
+        return None
     try:
-        return parse_duration(found[1]) or DEFAULT_CLIENT_TIMEOUT
+        return convert(found[1])
     except ValueError as error:
         raise ConfigError(f"{found[0]}: wanted {error}", "Correct or unset it.") from None
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("1", "t", "true"):
+        return True
+    if text.lower() in ("0", "f", "false"):
+        return False
+    raise ValueError("true or false")
 
 
 def _vault_path(value: object) -> str:

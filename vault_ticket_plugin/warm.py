@@ -86,7 +86,7 @@ def age_of(wall: float, since_boot: float) -> float | None:
 
 
 def _plain_get(arguments: Sequence[str]) -> tuple[str | None, str] | None:
-    """(profile, format) of `get [PROFILE] [--format F]`; None for anything else."""
+    """(profile, format) of `get [PROFILE] [--format F] [--wait]`; None for anything else."""
     if not arguments or arguments[0] != "get":
         return None
     profile = chosen = None
@@ -98,6 +98,8 @@ def _plain_get(arguments: Sequence[str]) -> tuple[str | None, str] | None:
             chosen = one[len("--format=") :]
         elif one and not one.startswith("-") and profile is None:
             profile = one
+        elif one == "--wait":
+            continue
         else:
             return None
     return profile, DEFAULT_FORMAT if chosen is None else chosen

@@ -15,6 +15,9 @@ from vault_ticket_plugin.settings import Profile, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# How Go's templates write a value that is not there.
+NULLS = ("<nil>", "<no value>")
+
 
 class Duration(click.ParamType[float]):
     """`90`, `90s`, `20m`, `1h` as seconds."""
@@ -53,15 +56,25 @@ def logging_options(command: F) -> F:
 
 
 def profile_argument(command: F) -> F:
-    """PROFILE, once or not at all; callers such as agent templates may add empty arguments."""
+    """PROFILE, once or not at all; an agent's template may add arguments that are empty, or null on an early pass.
+
+    Both count as not there. But where a null is all there is, the template's own profile is not known yet: `get` then
+    prints nothing and succeeds. Another profile's ticket would be wrong, and an error would end that pass, and with it
+    the chance of a later one that knows.
+    """
     return click.argument("profile", nargs=-1, metavar="[PROFILE]", callback=_one_profile)(command)
 
 
 def _one_profile(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str:
-    given = [one for one in value if one.strip()]
+    said = [one.strip() for one in value if one.strip()]
+    given = [one for one in said if one not in NULLS]
+    if said and not given:
+        if ctx.info_name == "get":
+            ctx.exit(0)
+        given = said
     if len(given) > 1:
         raise click.UsageError(f"one profile at a time, not {len(given)}", ctx)
-    name = environment.profile_name(os.environ, given[0].strip() if given else None)
+    name = environment.profile_name(os.environ, given[0] if given else None)
     if not environment.is_profile_name(name):
         raise click.BadParameter(
             "a profile's name has letters, digits and ._- (at most 64, no dot or dash in front)", ctx, param

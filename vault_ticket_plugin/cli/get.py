@@ -8,10 +8,16 @@ import click
 
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.formats import FORMATS
+from vault_ticket_plugin.issuer import Issuer
+from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.transaction import Demand
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
+
+# Between two tries of --wait.
+WAIT_FIRST, WAIT_LONGEST = 1.0, 4.0
 
 
 @click.command(short_help="Print a valid access token.")
@@ -37,9 +43,12 @@ from vault_ticket_plugin.wiring import wired
     type=common.Duration(),
     help="Give up waiting after this time (default 20s, or the configured one).",
 )
+@click.option("--wait", is_flag=True, help="After a failure try again until the timeout.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor write this host's cache of tickets.")
 @common.logging_options
-def get(profile: str, chosen: str, min_ttl: float, force: bool, timeout: float | None, no_cache: bool) -> None:
+def get(
+    profile: str, chosen: str, min_ttl: float, force: bool, timeout: float | None, wait: bool, no_cache: bool
+) -> None:
     """Print a valid access token of PROFILE (default: $VAULT_TICKET_PROFILE, else `default`).
 
     Standard output has the credential and nothing else, and nothing at all unless it succeeds.
@@ -52,5 +61,17 @@ def get(profile: str, chosen: str, min_ttl: float, force: bool, timeout: float |
     settings, wanted = common.load_profile(profile)
     until = Deadline.after(settings.timeout if timeout is None else timeout)
     with wired(settings, os.environ, cached=not no_cache) as wiring:
-        ticket = wiring.issuer(wanted).ticket(Demand(min_ttl=min_ttl, force=force), until)
+        issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
+        ticket = _patiently(issuer, demand, until) if wait else issuer.ticket(demand, until)
         terminal.show_credential(FORMATS[chosen](ticket) + "\n")
+
+
+def _patiently(issuer: Issuer, demand: Demand, until: Deadline) -> Ticket:
+    """Vault and the token endpoint are asked no more often for that: the cooldown between tries holds here too."""
+    pauses = until.pauses(WAIT_FIRST, WAIT_LONGEST)
+    while True:
+        try:
+            return issuer.ticket(demand, until)
+        except VaultTicketError:
+            if next(pauses, None) is None:
+                raise

@@ -13,6 +13,7 @@ import click
 
 from vault_ticket_plugin import __version__
 from vault_ticket_plugin.cli import common, terminal
+from vault_ticket_plugin.cli.agent_config import agent_config
 from vault_ticket_plugin.cli.get import get
 from vault_ticket_plugin.cli.revoke import revoke
 from vault_ticket_plugin.cli.status import status
@@ -52,7 +53,7 @@ def program() -> None:
     """
 
 
-for command in (get, store, status, revoke):
+for command in (get, store, status, revoke, agent_config):
     program.add_command(command)
 
 
