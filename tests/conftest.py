@@ -9,6 +9,7 @@ from tests.support.bao import DevServer
 from tests.support.cli import Host
 from tests.support.emulator import Emulator
 from tests.support.process import children
+from tests.world import World
 
 _shared: set[int] = set()  # processes that outlive a test because all tests of this worker use them
 
@@ -55,3 +56,11 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return Host(tmp_path / "host")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Vault, the token endpoint and time in memory; the host's folders are real."""
+    made = World(tmp_path / "world")
+    yield made
+    made.close()

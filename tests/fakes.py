@@ -261,7 +261,8 @@ class FakeAuthServer:
             in_grace = self.grace is not None and self.time.now - family.spent_at <= self.grace
             if not in_grace or token != family.tokens[-2]:
                 self.reuses += 1
-                family.revoked = family.revoked or self.reuse_detection
+                if self.reuse_detection:
+                    family.revoked = True
                 raise GrantRejected("the token endpoint says that the refresh token is not valid", "", "invalid_grant")
             self.repeats += 1
         else:

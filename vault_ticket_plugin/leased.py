@@ -65,8 +65,10 @@ def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until:
             if until.passed():
                 raise
             seen = look(store, where, until)
+            if seen.ticket is not None and seen.ticket.access_token == ticket.access_token:
+                return  # ours after all: its answer was lost
             if seen.ticket is not None and seen.ticket.expires_at >= ticket.expires_at:
-                return  # ours after all (its answer was lost), or a later one
+                return
 
 
 def withdraw(store: Store, where: Location, until: Deadline) -> bool:

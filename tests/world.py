@@ -1,0 +1,186 @@
+"""A small world for tests of the protocol: Vault and the token endpoint in memory, hosts with real folders.
+
+host = world.host("web-1")
+process = host.process()
+ticket = process.get()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.fakes import CLIENT, FakeAuthServer, FakeEndpoint, FakeVault, SimClock, Time
+from vault_ticket_plugin import grant as grants
+from vault_ticket_plugin import leased
+from vault_ticket_plugin.cache import Cache
+from vault_ticket_plugin.clock import Deadline, to_rfc3339
+from vault_ticket_plugin.folder import Folder
+from vault_ticket_plugin.hostlock import HostLock
+from vault_ticket_plugin.issuer import Issuer
+from vault_ticket_plugin.journal import Entry, Journal
+from vault_ticket_plugin.model import Claim, Doubt, Grant, Rejection, Ticket
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.seeding import Seeding
+from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.transaction import Demand, Transaction
+
+PROFILE = replace(Profile.standard("support"), client_id=CLIENT, token_url="https://api.test/token")
+GRANT_IDENTITY = "0123456789abcdef"
+
+
+class World:
+    """One profile, spent and published by any number of processes on any number of hosts."""
+
+    def __init__(self, folder: Path, profile: Profile = PROFILE) -> None:
+        self.folder = folder
+        self.profile = profile
+        self.time = Time()
+        self.vault = FakeVault(self.time)
+        self.server = FakeAuthServer(self.time)
+        self.hosts: dict[str, FakeHost] = {}
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            host.close()
+
+    def host(self, name: str = "web-1", skew: float = 0.0) -> FakeHost:
+        if name not in self.hosts:
+            self.hosts[name] = FakeHost(self, name, skew)
+        return self.hosts[name]
+
+    def wait(self, seconds: float) -> None:
+        self.time.now += seconds
+
+    # -- what is in Vault
+
+    def seed(self, token: str | None = None, **more: Any) -> str:
+        """A person writes the grant anew, by hand; the refresh token."""
+        token = token or self.server.issue()
+        self.vault.write(self.profile.grant, {"refresh_token": token, **more})
+        return token
+
+    def edit(self, **changes: Any) -> None:
+        """A person's `bao kv patch` of the grant."""
+        self.vault.write(self.profile.grant, self.document() | changes)
+
+    def note(
+        self,
+        claim: Claim | None = None,
+        doubt: Doubt | None = None,
+        rejection: Rejection | None = None,
+        not_before: float | None = None,
+    ) -> None:
+        """Writes these notes into the grant, as a holder does."""
+        noted = grants.with_notes(self.grant(), claim=claim, doubt=doubt, rejection=rejection, not_before=not_before)
+        self.vault.write(self.profile.grant, noted.document)
+
+    def document(self) -> dict[str, Any]:
+        return dict(self.vault.read(self.profile.grant).data or {})
+
+    def notes(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.document().get(grants.NOTES, {})
+        return found
+
+    def grant(self) -> Grant:
+        return grants.parse(self.vault.read(self.profile.grant), self.profile.grant, self.profile.name)
+
+    @property
+    def token(self) -> str:
+        """The refresh token in the grant."""
+        return str(self.document()["refresh_token"])
+
+    def put_ticket(self, left: float, lifetime: float = 3600.0, token: str = "an-older-ticket") -> None:
+        """A ticket on the leased path that has so many seconds left."""
+        ends = self.time.now + left
+        data = {
+            "access_token": token,
+            "token_type": "Bearer",
+            "issued_at": to_rfc3339(ends - lifetime),
+            "expires_at": to_rfc3339(ends),
+        }
+        self.vault.write(self.profile.ticket, data)
+
+    def published(self) -> str | None:
+        """The access token on the leased path."""
+        data = self.vault.read(self.profile.ticket).data
+        return None if data is None else str(data["access_token"])
+
+
+class FakeHost:
+    """A clock of its own, and real folders: `runtime` in memory, `state` on disk, as far as a test can tell."""
+
+    def __init__(self, world: World, name: str, skew: float = 0.0) -> None:
+        self.world = world
+        self.name = name
+        self.clock = SimClock(world.time, skew)
+        self.state = world.folder / name / "state"
+        self.runtime = Folder(str(world.folder / name / "run"))
+        self.journal = Journal(self.runtime, str(self.state))
+        self.processes = 0
+
+    def close(self) -> None:
+        self.runtime.close()
+
+    def process(self, profile: Profile | None = None) -> FakeProcess:
+        self.processes += 1
+        return FakeProcess(self, profile or self.world.profile, f"{self.name} (pid {self.processes})")
+
+    def waiting(self) -> list[Entry]:
+        """What is in this host's journal."""
+        return self.journal.waiting(self.world.profile.name, GRANT_IDENTITY)
+
+    def forget(self) -> None:
+        """Removes tickets and failures that are remembered here."""
+        self.process().cache.forget()
+
+
+class FakeProcess:
+    """What wiring.py would build for one command, over the fakes."""
+
+    def __init__(self, host: FakeHost, profile: Profile, holder: str) -> None:
+        self.host = host
+        self.profile = profile
+        self.store = host.world.vault.session(host.clock)
+        self.endpoint = FakeEndpoint(host.world.server)
+        self.cache = Cache(host.runtime, profile.name, "identity", "stamp", "digest", host.clock)
+        self.transaction = Transaction(
+            profile, self.store, self.endpoint, host.journal, holder, GRANT_IDENTITY, host.clock
+        )
+        self.issuer = Issuer(
+            profile=profile,
+            connect=lambda: self.transaction,
+            cache=self.cache,
+            lock=HostLock(host.runtime, f"{profile.name}.lock"),
+            journal=host.journal,
+            grant_identity=GRANT_IDENTITY,
+            clock=host.clock,
+        )
+        self.seeding = Seeding(profile, self.store, self.endpoint, host.journal, GRANT_IDENTITY, host.clock)
+
+    @property
+    def holder(self) -> str:
+        return self.transaction.holder
+
+    def until(self, seconds: float = 20.0) -> Deadline:
+        return Deadline.after(seconds, self.host.clock)
+
+    def get(self, min_ttl: float = 0.0, force: bool = False, timeout: float = 20.0) -> str:
+        """The access token, as `get` prints it."""
+        return self.ticket(min_ttl, force, timeout).access_token.reveal()
+
+    def ticket(self, min_ttl: float = 0.0, force: bool = False, timeout: float = 20.0) -> Ticket:
+        return self.issuer.ticket(Demand(min_ttl, force), self.until(timeout))
+
+    def refresh(self, patient: bool = True, demand: Demand | None = None, timeout: float = 20.0) -> str:
+        """The refresh transaction alone, after one look at the leased path."""
+        until = self.until(timeout)
+        seen = leased.look(self.store, self.profile.ticket, until)
+        outcome = self.transaction.refresh(seen, demand or Demand(), until, patient)
+        return outcome.ticket.access_token.reveal()
+
+    def store_token(self, token: str, verify: bool = True) -> Ticket | None:
+        """As `vault-ticket store`."""
+        return self.seeding.seed(Secret(token), CLIENT, verify, self.until())
