@@ -58,7 +58,8 @@ class Table:
         return self.get(name, default, "", lambda value: _at_least(parse_duration(value), least))
 
     def optional_duration(self, name: str) -> float | None:
-        return self.duration(name, 0.0, 0.001) if self.has(name) else None
+        nothing: float | None = None
+        return self.get(name, nothing, "", lambda value: _at_least(parse_duration(value), 0.001))
 
     def choice(self, name: str, default: T, allowed: tuple[T, ...]) -> T:
         said = "one of " + ", ".join(str(one) for one in allowed)
