@@ -45,7 +45,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
     plain = _object(body)
     if status == 200:
         return _success(plain, headers, default_lifetime, now)
-    code = str(plain.get("error", "")) if plain else ""
+    code = _code(plain)
     if code in PASSING_ERRORS or status in NOT_SPENT:
         said = code or f"status {status}"
         raise EndpointUnavailable(f"the token endpoint is busy ({said})", LATER, retry_after(headers, now))
@@ -101,9 +101,19 @@ def _success(
         return Refreshed(access_token=None, refresh_token=refresh_token, fault=fault)
 
 
+def _code(plain: Mapping[str, Any] | None) -> str:
+    """The error code where it is one of those above. Any other text is not quoted: a server may echo what we sent."""
+    code = plain.get("error") if plain else None
+    known = CLIENT_ERRORS | PASSING_ERRORS | {"invalid_grant"}
+    return code if isinstance(code, str) and code in known else ""
+
+
 def _object(body: bytes) -> Mapping[str, Any] | None:
+    """Read as leniently as can be: what is wrong in one field must not cost us a rotated refresh token in another."""
     try:
-        plain = json.loads(body)
+        text = body.decode(json.detect_encoding(body), "replace")
+        # As floats, integers may have any number of digits.
+        plain = json.loads(text, strict=False, parse_int=float)
     except (ValueError, RecursionError):
         return None
     return plain if isinstance(plain, dict) else None
@@ -166,5 +176,5 @@ def _jwt_expiry(token: str) -> float | None:
 def _date(headers: Mapping[str, str]) -> float | None:
     try:
         return parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
