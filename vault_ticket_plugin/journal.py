@@ -106,9 +106,9 @@ class Journal:
         name = f"{profile}-{grant}.journal"
         for folder in self._folders():
             try:
-                if text := folder.read(name):
+                if (text := folder.read(name)) is not None:
                     return [_entry(text)]
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 raise StoredDataInvalid(
                     f"the journal {folder.path}/{name} can't be read",
                     "It may hold the only good refresh token: put its refresh_token into the grant, then remove it.",
@@ -132,6 +132,8 @@ def _text(entry: Entry) -> str:
 
 
 def _entry(text: str) -> Entry:
-    plain: dict[str, Any] = json.loads(text)
-    where = Location(**plain.pop("where"))
-    return Entry(**plain | {"where": where, "refresh_token": Secret(plain["refresh_token"])})
+    plain: Any = json.loads(text)
+    where, token = Location(**plain["where"]), plain["refresh_token"]
+    if not isinstance(token, str) or not token:
+        raise ValueError("an entry without a token")
+    return Entry(**plain | {"where": where, "refresh_token": Secret(token)})
