@@ -26,7 +26,7 @@ from vault_ticket_plugin.errors import (
 )
 from vault_ticket_plugin.journal import Entry, Journal
 from vault_ticket_plugin.leased import Leased
-from vault_ticket_plugin.model import Claim, Doubt, Freshness, Grant, Refresh, Refreshed, Ticket
+from vault_ticket_plugin.model import CLOCK_STEP, Claim, Doubt, Freshness, Grant, Refresh, Refreshed, Ticket
 from vault_ticket_plugin.ports import Store, TokenEndpoint
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile
@@ -96,33 +96,36 @@ class Transaction:
         """
         good_enough = Freshness.SOFT if patient else Freshness.FRESH
         pauses = until.pauses(LOOK_FIRST, LOOK_LONGEST)
-        claim: Claim | None = None
-        ends = until
+        claim_id = secrets.token_hex(8)
+        missed = False
         while True:
             grant = self._read_grant(until)
-            if claim is not None and grant.claim is not None and grant.claim.id == claim.id:
-                held = Held(grant, ends, grant.doubt)  # our own write, whose answer was lost
-                break
             now = self.store.now()
+            if grant.claim is not None and grant.claim.id == claim_id:
+                # Our own write, whose answer was lost.
+                held = Held(grant, Deadline.after(grant.claim.until - CLOCK_STEP - now, self.clock), grant.doubt)
+                break
             if not demand.force:
                 verdicts.refuse_what_is_known(grant, self.profile, now, patient)
             if grant.claim is None or grant.claim.until < now:
                 ends = Deadline.after(self.profile.claim_time, self.clock)
-                # One second more: the server's clock reaches us in whole seconds.
-                expiry = now + self.profile.claim_time + 1
-                claim = Claim(secrets.token_hex(8), self.holder, expiry, grant.refresh_token.fingerprint())
+                expiry = now + self.profile.claim_time + CLOCK_STEP
+                claim = Claim(claim_id, self.holder, expiry, grant.refresh_token.fingerprint())
                 claimed = self._write_claim(grant, claim, until)
                 if claimed is not None:
                     held = Held(claimed, ends, claimed.doubt)
                     break
+                if not missed:  # once, read again at once: perhaps it was ours, or only an edit came between
+                    missed = True
+                    continue
             self._wait(pauses, grant.claim, patient)
             seen = self.look(until)
             if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
                 return Outcome(seen.ticket)
-        if _somebody_may_have_finished(grant, seen):
+        if verdicts.somebody_may_have_finished(grant, seen):
             seen = self.look(until)
             if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
-                self._release(held, until, refreshed=grant.refreshed)
+                self._release(held, until, **_unspent(held))
                 return Outcome(seen.ticket)
         outcome = self._spend_and_settle(held, seen, until)
         return self.refresh(seen, demand, until, patient) if outcome is None else outcome
@@ -155,7 +158,7 @@ class Transaction:
         None where the token we tried is dead but a person has stored another: begin anew.
         """
         if held.ends.left() < self.profile.request_timeout:
-            self._release(held, until, doubt=held.doubt, refreshed=held.grant.refreshed)
+            self._release(held, until, **_unspent(held))
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
         started = self.store.now()
         refreshed = held.grant.refreshed
@@ -172,9 +175,8 @@ class Transaction:
             pause = verdicts.pause_of(error, self.store.now())
             self._release(held, until, doubt=doubt, refreshed=refreshed, not_before=pause)
             raise
-        except EndpointUnavailable as error:
-            pause = verdicts.pause_of(error, self.store.now())
-            self._release(held, until, doubt=held.doubt, refreshed=refreshed, not_before=pause)
+        except VaultTicketError as error:
+            self._release(held, until, **_unspent(held), not_before=verdicts.pause_of(error, self.store.now()))
             raise
         return self._settle(held, answer, started, seen, until.at_least(WRAP_UP_SECONDS))
 
@@ -224,7 +226,10 @@ class Transaction:
         return Outcome(ticket)
 
     def _save(self, held: Held, refresh_token: Secret, until: Deadline) -> Grant | None:
-        """The grant as saved; without its claim where only the journal has the token; None where stored anew."""
+        """The grant as saved; without a claim where it is ours no more, or only the journal has the token.
+
+        None where stored anew.
+        """
         entry = Entry(
             kind="rotation",
             profile=self.profile.name,
@@ -243,6 +248,8 @@ class Transaction:
             self.journal.keep(entry, error)
             return replace(held.grant, claim=None)
         self.journal.remove(entry)
+        if saved is not None and not _same_claim(saved, held.grant):
+            return replace(saved, claim=None)
         return saved
 
     def _publish_and_release(self, held: Held, ticket: Ticket, seen: Leased, until: Deadline) -> None:
@@ -273,7 +280,7 @@ class Transaction:
                         return same
                 grant = self._read_grant(until)
                 same = grant.refresh_token == held.grant.refresh_token
-                if grant.claim is None or held.grant.claim is None or grant.claim.id != held.grant.claim.id:
+                if not _same_claim(grant, held.grant):
                     return same  # given back already, or taken over, or written anew
                 if not same:  # edited by a person who left our notes in: they are about another token
                     notes = {"refreshed": notes.get("refreshed")}
@@ -282,13 +289,10 @@ class Transaction:
             return same
 
 
-def _somebody_may_have_finished(grant: Grant, seen: Leased) -> bool:
-    """Whether a ticket may have been published since we looked.
+def _unspent(held: Held) -> dict[str, object]:
+    """The notes as they were found: we have learnt nothing."""
+    return {"doubt": held.doubt, "rejection": held.grant.rejection, "refreshed": held.grant.refreshed}
 
-    A holder publishes before it releases, and notes the ticket as it releases; check-and-set has just proved
-    that the grant we read was the newest. So the note tells, unless the last holder never released.
-    """
-    if grant.claim is not None:
-        return True
-    note = grant.refreshed
-    return note is not None and (seen.ticket is None or seen.ticket.access_token.fingerprint() != note.ticket)
+
+def _same_claim(one: Grant, other: Grant) -> bool:
+    return one.claim is not None and other.claim is not None and one.claim.id == other.claim.id

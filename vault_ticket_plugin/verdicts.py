@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
+from vault_ticket_plugin.leased import Leased
 from vault_ticket_plugin.model import Doubt, Grant, Rejection
 from vault_ticket_plugin.settings import Profile
 
@@ -20,6 +21,19 @@ def doubt_of(grant: Grant, profile: Profile, now: float) -> Doubt | None:
     if claim is not None and claim.fingerprint == fingerprint and claim.until < now:
         return Doubt(fingerprint, claim.holder, claim.until - profile.claim_time)
     return None
+
+
+def somebody_may_have_finished(grant: Grant, seen: Leased) -> bool:
+    """Whether a ticket may have been published since we looked. `grant`: as it was before our claim.
+
+    A holder publishes before it releases, and notes the ticket as it releases; check-and-set has just proved
+    that the grant we read was the newest. So the note tells, unless the last holder never released, or the
+    grant was written anew.
+    """
+    note = grant.refreshed
+    if grant.claim is not None or note is None:
+        return True
+    return seen.ticket is None or seen.ticket.access_token.fingerprint() != note.ticket
 
 
 def rejection_of(grant: Grant, profile: Profile, code: str, now: float, holder: str) -> Rejection:
