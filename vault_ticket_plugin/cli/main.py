@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -13,11 +14,6 @@ import click
 
 from vault_ticket_plugin import __version__
 from vault_ticket_plugin.cli import common, terminal
-from vault_ticket_plugin.cli.agent_config import agent_config
-from vault_ticket_plugin.cli.get import get
-from vault_ticket_plugin.cli.revoke import revoke
-from vault_ticket_plugin.cli.status import status
-from vault_ticket_plugin.cli.store import store
 from vault_ticket_plugin.errors import VaultTicketError
 
 log = logging.getLogger(__name__)
@@ -32,7 +28,26 @@ is not OAuth; 77 denied by Vault, or the grant is dead; 78 configuration, or the
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# Each is a module here of the same name, with a function of the same name.
+COMMANDS = ("agent-config", "get", "policy", "revoke", "status", "store")
+
+
+class Commands(click.Group):
+    """Imports a command when it is called: `get` does not pay for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:  # all of them, to suggest one
+            module = importlib.import_module(f"vault_ticket_plugin.cli.{name.replace('-', '_')}")
+            self.add_command(getattr(module, name.replace("-", "_")))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(
+    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="vault-ticket", message="%(prog)s %(version)s")
 @common.logging_options
 def program() -> None:
@@ -51,10 +66,6 @@ def program() -> None:
       $XDG_CONFIG_HOME/vault-ticket/config.toml (~/.config/vault-ticket/config.toml)
       /etc/vault-ticket/config.toml
     """
-
-
-for command in (get, store, status, revoke, agent_config):
-    program.add_command(command)
 
 
 def run() -> int:
