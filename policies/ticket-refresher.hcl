@@ -11,9 +11,9 @@ path "secret/data/ticket/+/token" {
   capabilities = ["create", "read", "update"]
 }
 
-# … and let each version expire with its ticket (delete_version_after).
+# … let each version expire with its ticket (delete_version_after), and see that it does.
 path "secret/metadata/ticket/+/token" {
-  capabilities = ["create", "update"]
+  capabilities = ["create", "read", "update"]
 }
 
 # `vault-ticket revoke`.
@@ -21,9 +21,14 @@ path "secret/destroy/ticket/+/token" {
   capabilities = ["update"]
 }
 
-# The heartbeat of an agent's template (`vault-ticket agent-config`): what a token may know of itself.
+# What a token may know of itself: the heartbeat of an agent's template (`vault-ticket agent-config`) …
 path "auth/token/lookup-self" {
   capabilities = ["read"]
+}
+
+# … and its rights, for `vault-ticket doctor`.
+path "sys/capabilities-self" {
+  capabilities = ["update"]
 }
 
 # Give back the token of a one-shot login.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -119,9 +120,14 @@ def refresher_works(site: Site) -> bool:
             return False
     if site.helper.run("revoke", site.profile).code != 0 or not accessors(site) <= before:
         return False
-    # The heartbeat of an agent's template reads this; an agent has the refresher's token.
+    # The heartbeat of an agent's template reads the first; an agent has the refresher's token. `doctor` asks all three.
     token = site.bao.token_for(f"cut-{site.profile}", ttl="1m", no_default_policy=True)
-    return site.bao.api("GET", "auth/token/lookup-self", token=token)[0] == 200
+    asked: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("GET", "auth/token/lookup-self", None),
+        ("POST", "sys/capabilities-self", {"paths": ["x"]}),
+        ("GET", f"secret/metadata/{site.ticket_path}", None),
+    ]
+    return all(site.bao.api(*one, token=token)[0] == 200 for one in asked)
 
 
 def accessors(site: Site) -> set[str]:

@@ -1,0 +1,36 @@
+"""`vault-ticket policy`: print the policy of a role."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from vault_ticket_plugin import config
+from vault_ticket_plugin import policy as policies
+from vault_ticket_plugin.cli import common, terminal
+from vault_ticket_plugin.settings import Profile
+
+# A policy says nothing of the server: it can be printed where no address is configured yet.
+ANY_ADDRESS = {"VAULT_ADDR": "https://localhost:8200"}
+
+
+@click.command(short_help="Print a role's policy for Vault.")
+@click.argument("role", type=click.Choice(policies.ROLES), metavar="refresher|reader|operator")
+@common.profile_argument
+@click.option("--all-profiles", is_flag=True, help="For whichever profiles are at the default paths (policies/*.hcl).")
+@common.logging_options
+def policy(role: policies.Role, profile: str, all_profiles: bool) -> None:
+    """Print the least privilege that a role needs for PROFILE's own paths, in Vault's policy language.
+
+    The refresher is the helper itself, the operator the person who stores the refresh token, the reader whoever reads
+    the leased path.
+
+    \b
+      vault-ticket policy refresher support | vault policy write ticket-refresher-support -
+    """
+    if all_profiles:
+        wanted = Profile.standard(policies.ANY_PROFILE)
+    else:
+        wanted = config.load(ANY_ADDRESS | dict(os.environ)).profile(profile)
+    terminal.show_credential(policies.hcl(role, wanted))
