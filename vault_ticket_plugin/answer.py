@@ -5,13 +5,13 @@ RFC 6749 sections 5.1 and 5.2. docs/protocol.md has the table.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from vault_ticket_plugin import jwt
 from vault_ticket_plugin.errors import (
     ClientRejected,
     EndpointUnavailable,
@@ -161,15 +161,11 @@ def _checked(seconds: float) -> float:
 
 
 def _jwt_expiry(token: str) -> float | None:
-    """RFC 7519 section 4.1.4. The signature is the API's business; this only tells when to ask again."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
+    """RFC 7519 section 4.1.4: it only tells when to ask again."""
+    expires_at = jwt.claims(token).get("exp")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        expires_at = claims["exp"]
-        return None if isinstance(expires_at, bool) else float(expires_at)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None if expires_at is None or isinstance(expires_at, bool) else float(expires_at)
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -32,6 +32,7 @@ from vault_ticket_plugin.settings import (
     Tls,
     VaultSettings,
     grant_location,
+    host_name,
     is_loopback,
     ticket_location,
 )
@@ -208,6 +209,7 @@ def _profile(name: str, table: Table) -> Profile:
         request_timeout=table.duration("request_timeout", DEFAULT_REQUEST_TIMEOUT, least=0.1),
         claim_time=table.duration("claim_time", DEFAULT_CLAIM_TIME, least=1.0),
         reuse_grace=table.duration("reuse_grace", DEFAULT_REUSE_GRACE),
+        hosts=table.get("hosts", (), "", _hosts),
     )
     table.no_more()
     if profile.grant.kv_version == 1:
@@ -264,6 +266,13 @@ def _truth(text: str) -> bool:
     if text.lower() in ("0", "f", "false"):
         return False
     raise ValueError("true or false")
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    found = [host_name(one) if isinstance(one, str) else "" for one in value] if isinstance(value, list) else [""]
+    if not all(found):
+        raise ValueError('a list of "HOST" or "HOST:PORT", like ["git.example.org"]')
+    return tuple(found)
 
 
 def _vault_path(value: object) -> str:

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
@@ -33,6 +34,8 @@ DEFAULT_REUSE_GRACE = 30.0
 DEFAULT_LIFETIME = 3600.0
 # As hvac and the servers' own clients have it.
 DEFAULT_CLIENT_TIMEOUT = 30.0
+# The ports that a host's name means by itself.
+PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ class VaultSettings:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named credential: which grant is spent where, and where the ticket is published. Spans are seconds."""
+    """A named credential: which grant is spent where, and where the ticket is published. Spans are seconds.
+
+    `hosts`: who may get the ticket from a program that names the host it talks to (host_name); no other does.
+    """
 
     name: str
     grant: Location
@@ -101,6 +107,13 @@ class Profile:
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
     claim_time: float = DEFAULT_CLAIM_TIME
     reuse_grace: float = DEFAULT_REUSE_GRACE
+    hosts: tuple[str, ...] = ()
+
+    def serves(self, host: str, scheme: str = "https") -> bool:
+        """Whether the ticket may go to HOST or HOST:PORT: it is one of `hosts`, and nobody can listen on the way."""
+        name = host_name(host, PORTS.get(scheme))
+        secure = scheme == "https" or (scheme == "http" and is_loopback(urlsplit(f"//{name}").hostname or ""))
+        return bool(name) and secure and name in self.hosts
 
     @classmethod
     def standard(cls, name: str) -> Profile:
@@ -153,6 +166,20 @@ def grant_location(name: str) -> Location:
 
 def ticket_location(name: str) -> Location:
     return Location("secret", f"ticket/{name}/token")
+
+
+def host_name(text: str, port: int | None = PORTS["https"]) -> str:
+    """HOST or HOST:PORT in lower case, without the port that is meant anyway; empty where it is neither."""
+    try:
+        parts = urlsplit(f"//{text}")
+        name, given = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    if parts.netloc != text or "@" in text or not name.isascii() or not name.isprintable() or " " in name:
+        return ""
+    if ":" in name:
+        name = f"[{name}]"
+    return name if given in (None, port) else f"{name}:{given}"
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.formats import FORMATS
+from vault_ticket_plugin.formats.shape import Context
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.transaction import Demand
@@ -29,7 +30,9 @@ WAIT_FIRST, WAIT_LONGEST = 1.0, 4.0
     default=DEFAULT_FORMAT,
     show_default=True,
     help="json: with Version and Expiration, for programs; token: the bare token; header: an Authorization line; "
-    "env: an export line for a shell.",
+    "env: an export line for a shell; curl: for `curl --config -`; aws: credential_process; google: an executable's "
+    "answer; kubernetes: an ExecCredential; terraform: external data; bazel: a credential helper's answer; "
+    "github-actions: masked, and an output of the step. docs/formats.md shows each.",
 )
 @click.option(
     "--min-ttl",
@@ -58,12 +61,21 @@ def get(
       vault-ticket get support --format header --min-ttl 5m
       eval "$(vault-ticket get support --format env)"
     """
-    settings, wanted = common.load_profile(profile)
-    until = Deadline.after(settings.timeout if timeout is None else timeout)
-    with wired(settings, os.environ, cached=not no_cache) as wiring:
-        issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
-        ticket = _patiently(issuer, demand, until) if wait else issuer.ticket(demand, until)
-        terminal.show_credential(FORMATS[chosen](ticket) + "\n")
+    form = FORMATS[chosen]
+    with terminal.manners_of(form):
+        settings, wanted = common.load_profile(profile)
+        context = Context(wanted, os.environ, terminal.question() if form.asks else "")
+        text = form.early(context)
+        if text is not None:
+            terminal.show_credential(text + "\n")
+            return
+        until = Deadline.after(settings.timeout if timeout is None else timeout)
+        with wired(settings, os.environ, cached=not no_cache) as wiring:
+            issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
+            ticket = _patiently(issuer, demand, until) if wait else issuer.ticket(demand, until)
+            terminal.show_credential(form.show(ticket, context) + "\n")
+            if form.appended:
+                terminal.append_credential(form.appended(ticket, context))
 
 
 def _patiently(issuer: Issuer, demand: Demand, until: Deadline) -> Ticket:

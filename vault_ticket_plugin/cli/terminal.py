@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 import click
 
-from vault_ticket_plugin.errors import OutputLost
+from vault_ticket_plugin.errors import OutputLost, VaultTicketError
+from vault_ticket_plugin.formats.shape import Appended, Format
 from vault_ticket_plugin.log import NAME, JsonLines
+
+# What a program asks is a few lines; more is something else.
+LONGEST_QUESTION = 1 << 16
 
 
 def show_credential(text: str) -> None:
@@ -27,6 +33,46 @@ def show_credential(text: str) -> None:
         raise OutputLost(
             f"standard output can't be written ({(error.strerror or 'no reason given').lower()})"
         ) from None
+
+
+def append_credential(to: Appended) -> None:
+    """One write to a file that the caller named and made."""
+    try:
+        with open(to.path, "a", encoding="utf-8") as file:
+            file.write(to.line + "\n")
+    except OSError as error:
+        raise OutputLost(f"{to.path} can't be written ({(error.strerror or 'no reason given').lower()})") from None
+
+
+def question() -> str:
+    """What the calling program wrote to standard input; nothing where a person's terminal is there."""
+    stream: TextIO | None = sys.stdin
+    if stream is None or stream.isatty():
+        return ""
+    try:
+        return stream.read(LONGEST_QUESTION)
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+@contextlib.contextmanager
+def manners_of(form: Format) -> Iterator[None]:
+    """A failure inside is shown as the format's caller wants it."""
+    logger = logging.getLogger(NAME)
+    if form.quiet and logger.level >= logging.WARNING:  # with -v a person has asked
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    except OutputLost:
+        raise
+    except VaultTicketError as error:
+        if form.fail is not None:
+            show_credential(form.fail(error) + "\n")
+            raise click.exceptions.Exit(0) from None
+        if form.one_line:
+            show_error(f"{error.message}. {error.hint}" if error.hint else error.message, "", error.exit_code)
+            raise click.exceptions.Exit(error.exit_code) from None
+        raise
 
 
 def show_note(text: str) -> None:
