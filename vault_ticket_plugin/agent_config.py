@@ -242,7 +242,7 @@ def _leased_contents(where: Location) -> list[str]:
     now = '(timestamp "2006-01-02T15:04:05Z")'
     return [
         f"{{{{ with secret {quoted(path)} -}}}}",
-        "{{ /* an empty file rather than an expired token, where nobody has refreshed it */ -}}",
+        "{{- /* an empty file rather than an expired token, where nobody has refreshed it */ -}}",
         f"{{{{ if gt {data}.expires_at {now} }}}}{{{{ {data}.access_token }}}}{{{{ end }}}}",
         "{{- end -}}",
     ]

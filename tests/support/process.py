@@ -68,6 +68,11 @@ class Process:
     def alive(self) -> bool:
         return self._server.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """Its exit code, once it has ended."""
+        return self._server.poll()
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL where that does not help within ten seconds."""
         self._server.terminate()
