@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vault_ticket_plugin import environment, errors, warm
 from vault_ticket_plugin.clock import Clock
@@ -40,6 +40,16 @@ class Failure:
 
     error: VaultTicketError
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last failure: how long ago, how long its cooldown is, how many there were in a row, and what it was."""
+
+    age: float
+    span: float
+    count: int
+    error: VaultTicketError
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,9 @@ class Cache:
                 float(plain["issued_at"]),
                 float(plain["expires_at"]),
             )
-        except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
+            if not all(map(math.isfinite, (wall, monotonic, then, ticket.issued_at, ticket.expires_at))):
+                raise ValueError("a time that is none")
+        except (OSError, ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
             log.info("a cached ticket is passed over: %s", type(error).__name__)
             return None
         ages = self.clock.wall() - wall, self.clock.monotonic() - monotonic
@@ -113,26 +125,20 @@ class Cache:
         """Forget the profile's tickets and failures under any login, as after `store` and `revoke`."""
         if self.folder is not None:
             for name in self.folder.names():
-                if name.startswith(f"{self.profile}-") and name.endswith((".ticket", ".failure")):
+                if name.rpartition("-")[0] == self.profile and name.endswith((".ticket", ".failure")):
                     self.folder.remove(name)
 
     def failure(self) -> Failure | None:
         """The failure whose cooldown is not over yet."""
-        found = self._read_failure()
-        if found is None:
-            return None
-        age, span, plain = found
-        kind = getattr(errors, str(plain.get("kind")), None)
-        if age >= span or not (isinstance(kind, type) and issubclass(kind, VaultTicketError)):
-            return None
-        return Failure(kind(str(plain["message"]), str(plain["hint"])), span - age)
+        last = self._last_failure()
+        return None if last is None or last.age >= last.span else Failure(last.error, last.span - last.age)
 
     def remember(self, error: VaultTicketError) -> None:
         """Begin or lengthen the cooldown."""
-        found = self._read_failure()
+        last = self._last_failure()
         count = 0
-        if found is not None and found[0] < found[1] + COOLDOWN_LONGEST:
-            count = int(found[2].get("count", 0))  # failed again soon after
+        if last is not None and last.age < last.span + COOLDOWN_LONGEST:
+            count = last.count  # failed again soon after
         span = min(COOLDOWN_LONGEST, COOLDOWN_FIRST * 2.0 ** min(count, 16))
         span *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         span = max(span, min(getattr(error, "retry_after", None) or 0.0, RETRY_AFTER_LONGEST))
@@ -151,16 +157,18 @@ class Cache:
         if self.folder is not None:
             self.folder.remove(self._failure_name)
 
-    def _read_failure(self) -> tuple[float, float, Mapping[str, Any]] | None:
-        """(age, span, all of it) of the last failure."""
+    def _last_failure(self) -> _Last | None:
         if self.folder is None:
             return None
         try:
             plain = json.loads(self.folder.read(self._failure_name) or "null")
             ages = self.clock.wall() - plain["wall"], self.clock.monotonic() - plain["monotonic"]
-            return None if min(ages) < 0 else (max(ages), float(plain["span"]), plain)
-        except (OSError, ValueError, KeyError, TypeError):
+            error = getattr(errors, plain["kind"])(str(plain["message"]), str(plain["hint"]))
+            last = _Last(max(ages), float(plain["span"]), int(plain["count"]), error)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
+        sound = isinstance(error, VaultTicketError) and 0 <= last.span <= RETRY_AFTER_LONGEST
+        return last if sound and min(ages) >= 0 and last.count >= 0 else None
 
     def _write(self, name: str, text: str) -> None:
         if self.folder is None:

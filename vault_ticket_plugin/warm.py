@@ -45,6 +45,8 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     try:
         with Folder(environment.runtime_path(environ), create=False) as folder:
             text = folder.read(entry_name(profile, digest))
+            if any(name.startswith(f"{profile}-") and name.endswith(".journal") for name in folder.names()):
+                return None  # a refresh token that has to be saved before anything else
         lines = (text or "").split("\n")
         if lines[0] != MAGIC or lines[1] != stamp(config) or lines[2] != digest:
             return None
@@ -52,7 +54,7 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     except (OSError, ValueError, IndexError):
         return None
     age = age_of(wall, monotonic)
-    if age is None or age >= fresh:
+    if age is None or not age < fresh:  # NaN is not
         return None
     start = plain[1] + "\t"
     for line in lines[6:]:
@@ -70,7 +72,7 @@ def stamp(config: str | None) -> str:
     if config is None:
         return "-"
     found = os.stat(config)
-    return f"{config} {found.st_size} {found.st_mtime_ns} {found.st_ino}".replace("\n", " ")
+    return f"{config!a} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
 def monotonic() -> float:
