@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
@@ -24,6 +25,7 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
+from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.model import Claim, Doubt, Rejection
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.transaction import Demand
@@ -687,6 +689,18 @@ def test_where_neither_vault_nor_the_disk_takes_the_token_it_is_said_loudly(worl
     assert str(host.runtime.path) in caught.value.hint
     assert [entry.refresh_token for entry in host.waiting()] == [Secret("a-2")]
     host.state.unlink()
+
+
+def test_a_journal_that_can_not_be_removed_fails_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Vault has the token; the entry is found to be saved, or void, by whoever replays it."""
+    world.seed()
+    one = process(world)
+    with patch.object(Folder, "remove", side_effect=OSError(30, "Read-only file system")):
+        assert one.refresh() == "ticket-1"
+    assert "Read-only file system" in caplog.text
+    assert len(world.host().waiting()) == 1
+    assert process(world).get(force=True) == "ticket-2"
+    assert (world.token, world.host().waiting(), world.server.reuses) == ("a-3", [], 0)
 
 
 def test_a_ticket_that_can_not_be_published_is_handed_out(world: World, caplog: pytest.LogCaptureFixture) -> None:

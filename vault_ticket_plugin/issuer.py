@@ -15,7 +15,7 @@ from vault_ticket_plugin import rotation
 from vault_ticket_plugin.cache import Cache, Cached
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.durations import show_duration
-from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
+from vault_ticket_plugin.errors import Busy, ConfigError, StoredDataInvalid, VaultTicketError
 from vault_ticket_plugin.hostlock import Flight, HostLock
 from vault_ticket_plugin.journal import Journal
 from vault_ticket_plugin.model import Freshness, Ticket
@@ -115,6 +115,7 @@ class Issuer:
     def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Ticket:
         """We are the one of this host. What goes wrong is remembered, and a usable ticket handed out all the same."""
         usable = cached.ticket if cached and cached.ticket.usable(cached.now) else None
+        began = self.clock.monotonic()
         transaction = self.connect()
         try:
             self._replay(transaction, until if usable is None else until.within(SOFT_PATIENCE))
@@ -122,7 +123,7 @@ class Issuer:
         except _Fallback as fallback:
             ticket, error = fallback.ticket, fallback.error
         except VaultTicketError as failed:
-            if usable is None:
+            if usable is None or cached is None or not usable.usable(cached.now + self.clock.monotonic() - began):
                 if not isinstance(failed, Busy):
                     self.cache.remember(failed)
                 raise
@@ -166,7 +167,10 @@ class Issuer:
         self.cache.put(ticket, now, self.profile.windows, fresh=not self._journal_waits())
 
     def _journal_waits(self) -> bool:
-        return bool(self.journal.waiting(self.profile.name, self.grant_identity))
+        try:
+            return bool(self.journal.waiting(self.profile.name, self.grant_identity))
+        except StoredDataInvalid:
+            return True  # replaying it will say so
 
     def _replay(self, transaction: Transaction, until: Deadline) -> None:
         """Nothing is spent on this host before what an earlier run could not save is in Vault."""

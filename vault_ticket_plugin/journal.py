@@ -95,8 +95,12 @@ class Journal:
         return SaveFailed(message, f"It is lost. {renew} `vault-ticket store {entry.profile}`.")
 
     def remove(self, entry: Entry) -> None:
-        for folder in self._folders():
-            folder.remove(entry.name, durable=folder is not self._runtime)
+        """Vault has the token. An entry that stays all the same does no harm: it is found to be saved, or void."""
+        try:
+            for folder in self._folders():
+                folder.remove(entry.name, durable=folder is not self._runtime)
+        except OSError as error:
+            log.warning("a journal that is no longer needed can't be removed (%s)", error.strerror)
 
     def waiting(self, profile: str, grant: str) -> list[Entry]:
         """The entries of that grant (as `Settings.grant_identity` names it), none or one.
