@@ -149,6 +149,11 @@ class Grants:
         self._access[token] = Access(family, expires_at)
         return token
 
+    def tokens(self) -> tuple[set[str], set[str]]:
+        """All refresh tokens and all access tokens that were ever given out."""
+        with self._lock:
+            return set(self._refresh), set(self._access)
+
     def revoke(self, token: str) -> None:
         """RFC 7009: a refresh token takes its family with it, an access token only itself."""
         with self._lock:
