@@ -26,6 +26,7 @@ from vault_ticket_plugin.settings import Profile, Settings
 from vault_ticket_plugin.transaction import Transaction
 
 if TYPE_CHECKING:
+    from vault_ticket_plugin.vault.admin import Admin
     from vault_ticket_plugin.vault.documents import VaultStore
     from vault_ticket_plugin.vault.session import VaultSession
 
@@ -62,6 +63,11 @@ class Wiring:
         from vault_ticket_plugin.vault.documents import VaultStore
 
         return VaultStore(self.session)
+
+    def admin(self, until: Deadline) -> Admin:
+        from vault_ticket_plugin.vault.admin import Admin
+
+        return Admin(self.session, until)
 
     @cached_property
     def holder(self) -> str:

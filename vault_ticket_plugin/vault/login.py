@@ -1,4 +1,4 @@
-"""How we come by a Vault token. The one file that imports hvac: it knows every auth method's API."""
+"""How we come by a Vault token. hvac knows every auth method's API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, VaultDenied
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Auth
-from vault_ticket_plugin.vault.session import Login, VaultSession, refused
+from vault_ticket_plugin.vault.session import Answer, Login, VaultSession, refused
+from vault_ticket_plugin.vault.through_hvac import hvac_client
 
 # A token, a secret id or a JWT is a few KiB at the most.
 LARGEST_FILE = 1 << 16
@@ -39,31 +40,21 @@ def _token_from_file(auth: Auth) -> Secret:
 
 
 def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
-    import hvac
-    import hvac.adapters
     import hvac.exceptions
 
-    class Adapter(hvac.adapters.Adapter):  # type: ignore[misc]
-        """hvac's requests over our session: its transport, retries and errors, none of hvac's own."""
+    def judge(answer: Answer) -> Mapping[str, Any]:
+        if answer.status == 400:
+            if "secret id" in answer.errors.lower() or "role id" in answer.errors.lower():
+                raise VaultDenied(f"Vault refuses the {auth.method} login: {answer.errors}", _hint(auth))
+            raise refused(answer, f"the {auth.method} login")
+        if answer.status == 404 or "auth" not in answer.body:
+            raise ConfigError(
+                f"Vault has no {auth.method} login at auth/{auth.mount}",
+                "Correct `mount` in [vault] auth, or enable the method there.",
+            )
+        return answer.body
 
-        def request(self, method: str, url: str, json: Mapping[str, Any] | None = None, **_: object) -> Any:
-            path = url.removeprefix("/v1/")
-            answer = session.call(method.upper(), path, until, json or {}, anonymous=True)
-            if answer.status == 400:
-                if "secret id" in answer.errors.lower() or "role id" in answer.errors.lower():
-                    raise VaultDenied(f"Vault refuses the {auth.method} login: {answer.errors}", _hint(auth))
-                raise refused(answer, f"the {auth.method} login")
-            if answer.status == 404 or "auth" not in answer.body:
-                raise ConfigError(
-                    f"Vault has no {auth.method} login at auth/{auth.mount}",
-                    "Correct `mount` in [vault] auth, or enable the method there.",
-                )
-            return answer.body
-
-        def get_login_token(self, response: Any) -> Any:
-            return response["auth"]["client_token"]
-
-    client = hvac.Client(url=session.settings.address, token="", adapter=Adapter)
+    client = hvac_client(session, until, judge, anonymous=True)
     try:
         answer = _logins(client, session, auth, until)[auth.method]()
     except VaultDenied as denied:

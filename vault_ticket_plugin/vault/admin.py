@@ -1,0 +1,108 @@
+"""An administrator's calls, for `setup`: what a server has, and the steps that change it. Through hvac."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultDenied, VaultTicketError
+from vault_ticket_plugin.provision import Action, EnableAppRole, EnableKv, Found, Wanted, WritePolicy, WriteRole
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.vault.session import Answer, VaultSession, refused
+from vault_ticket_plugin.vault.through_hvac import hvac_client
+
+
+class NotThere(Exception):
+    """Vault's 404."""
+
+
+class Admin:
+    def __init__(self, session: VaultSession, until: Deadline) -> None:
+        client = hvac_client(session, until, _judge)
+        self._sys = client.sys
+        self._approle = client.auth.approle
+
+    def look(self, wanted: Wanted) -> Found:
+        """Reads, and changes nothing."""
+        try:
+            mounts = {path.rstrip("/"): _kind(one) for path, one in self._sys.list_mounted_secrets_engines().items()}
+            auths = {path.rstrip("/"): str(one["type"]) for path, one in self._sys.list_auth_methods().items()}
+            texts = {one.name: self._policy(one.name) for one in wanted.policies()}
+            role = self._role(wanted) if auths.get(wanted.approle) == "approle" else None
+        except VaultDenied as denied:
+            raise _not_admin(denied) from None
+        return Found(mounts, {name: text for name, text in texts.items() if text is not None}, auths, role)
+
+    def do(self, action: Action) -> None:
+        try:
+            self._do(action)
+        except VaultDenied as denied:
+            raise _not_admin(denied) from None
+
+    def role_id(self, wanted: Wanted) -> str:
+        return str(self._approle.read_role_id(wanted.role, mount_point=wanted.approle)["role_id"])
+
+    def new_secret_id(self, wanted: Wanted) -> Secret:
+        made = self._approle.generate_secret_id(wanted.role, mount_point=wanted.approle)
+        return Secret(made["secret_id"])
+
+    def knows_secret_id(self, wanted: Wanted, secret_id: Secret) -> bool:
+        """Whether it is one of the role's that still works."""
+        try:
+            found = self._approle.read_secret_id(wanted.role, secret_id.reveal(), mount_point=wanted.approle)
+        except (NotThere, VaultTicketError):
+            return False
+        return bool(found)  # an empty answer for one that it does not know
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case EnableKv(mount, version):
+                self._sys.enable_secrets_engine("kv", path=mount, options={"version": str(version)})
+            case WritePolicy(name, _, text):
+                self._sys.create_or_update_acl_policy(name, text)
+            case EnableAppRole(mount):
+                self._sys.enable_auth_method("approle", path=mount)
+            case WriteRole(mount, name, settings):
+                self._approle.create_or_update_approle(name, mount_point=mount, **settings)
+
+    def _policy(self, name: str) -> str | None:
+        try:
+            return str(self._sys.read_acl_policy(name)["policy"])
+        except NotThere:
+            return None
+
+    def _role(self, wanted: Wanted) -> Mapping[str, Any] | None:
+        try:
+            found: Mapping[str, Any] = self._approle.read_role(wanted.role, mount_point=wanted.approle)
+        except NotThere:
+            return None
+        return found
+
+
+def _judge(answer: Answer) -> Mapping[str, Any]:
+    """The answer's data."""
+    if answer.status == 404:
+        raise NotThere
+    if answer.status == 400:
+        raise refused(answer, "this step of the setup")
+    data = answer.body.get("data")
+    if data is not None and not isinstance(data, Mapping):
+        raise StoredDataInvalid("Vault's answer is not of the expected form", "")
+    return data or {}
+
+
+def _kind(mount: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Type and KV version. `generic` is what the oldest servers call KV v1."""
+    kind = str(mount["type"])
+    if kind not in ("kv", "generic"):
+        return kind, None
+    version = str((mount.get("options") or {}).get("version", "1"))
+    return "kv", int(version) if version.isdigit() else None
+
+
+def _not_admin(denied: VaultDenied) -> VaultTicketError:
+    return ConfigError(
+        f"this token may not set up a server: {denied.message}",
+        "Set VAULT_TOKEN (or BAO_TOKEN) to an administrator's token, for this command only.",
+    )
