@@ -29,7 +29,17 @@ is not OAuth; 77 denied by Vault, or the grant is dead; 78 configuration, or the
 
 
 # Each is a module here of the same name, with a function of the same name.
-COMMANDS = ("agent-config", "get", "git-credential", "policy", "revoke", "status", "store", "terraform-credentials")
+COMMANDS = (
+    "agent-config",
+    "get",
+    "git-credential",
+    "policy",
+    "revoke",
+    "setup",
+    "status",
+    "store",
+    "terraform-credentials",
+)
 
 
 class Commands(click.Group):
