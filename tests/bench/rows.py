@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from tests.bench.ground import LIFETIME, SHORT_LIFETIME, Ground, settle, tools_missing
 from tests.bench.timing import BenchError, Command, Stopwatch, Times
 
+# What a cold get imports, step by step, and what else could stand at the end of it.
+OURS = "vault_ticket_plugin.cli.get"
+PROFILE = (("click",), (OURS,), (OURS, "http.client"), (OURS, "urllib3"), (OURS, "requests"), ("requests",), ("hvac",))
+
 HERD = 60
 HERDS = 5
 PEAKS = 5
@@ -48,8 +52,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Results:
+    """`profile`: bare interpreters that import something and end."""
+
     rows: list[Row]
     times: dict[str, Times]
+    profile: dict[str, Times]
 
 
 def measure(ground: Ground, watch: Stopwatch, runs: int) -> Results:
@@ -78,6 +85,8 @@ def measure(ground: Ground, watch: Stopwatch, runs: int) -> Results:
         missing["htgettoken"] = str(error)
     # A cold get empties the cache that the warm ones read: each of them refills it first, untimed.
     commands = [_warmed(one, commands[2], watch) if one.name.startswith("warm") else one for one in commands]
+    steps = [ground.bare(), *(ground.importing(*modules) for modules in PROFILE)]
+    commands += steps[1:]
     settle()
     say(f"{len(commands)} commands, {runs} runs each, in turns …")
     times = watch.interleaved(commands, runs)
@@ -87,7 +96,7 @@ def measure(ground: Ground, watch: Stopwatch, runs: int) -> Results:
     say("requests and memory …")
     rows += _requests(ground)
     rows.append(_memory(ground, watch, commands[2]))
-    return Results(rows, times)
+    return Results(rows, times, {one.name: times[one.name] for one in steps})
 
 
 def _warmed(command: Command, warm: Command, watch: Stopwatch) -> Command:
