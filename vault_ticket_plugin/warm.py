@@ -45,7 +45,7 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     try:
         with Folder(environment.runtime_path(environ), create=False) as folder:
             text = folder.read(entry_name(profile, digest))
-            if any(name.startswith(f"{profile}-") and name.endswith(".journal") for name in folder.names()):
+            if any(name.endswith(".journal") and name.rpartition("-")[0] == profile for name in folder.names()):
                 return None  # a refresh token that has to be saved before anything else
         lines = (text or "").split("\n")
         if lines[0] != MAGIC or lines[1] != stamp(config) or lines[2] != digest:
