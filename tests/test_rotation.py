@@ -1,5 +1,6 @@
 """Saving a rotated refresh token, and bringing a journal's entry into Vault later."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -9,7 +10,7 @@ from tests.world import GRANT_IDENTITY, PROFILE, World
 from vault_ticket_plugin import rotation
 from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
 from vault_ticket_plugin.journal import Entry
-from vault_ticket_plugin.model import Grant
+from vault_ticket_plugin.model import Claim, Doubt, Grant
 from vault_ticket_plugin.secret import Secret
 
 
@@ -180,3 +181,21 @@ def test_a_seed_that_is_there_already_is_not_written_again(world: World) -> None
     world.seed("a-2")
     assert replay_seed(world)
     assert world.vault.read(PROFILE.grant).version == 1
+
+
+@pytest.mark.parametrize("claimed_by", ["ours", "theirs"])
+def test_a_replay_notes_that_somebody_else_tried_the_spent_token_meanwhile(world: World, claimed_by: str) -> None:
+    """A server with reuse detection has then killed the family; whoever is refused for that is told why."""
+    world.seed("a-1")
+    spent = Secret("a-1").fingerprint()
+    claim = Claim(claimed_by, "web-9 (pid 9)", world.time.now - 1, spent)
+    world.note(claim=claim, doubt=Doubt(spent, "web-9 (pid 9)", world.time.now))
+    process = world.host().process()
+    waiting = replace(entry(world, version=2), claim="ours")
+    assert rotation.replay(process.store, waiting, process.until())
+    doubt = world.grant().doubt
+    if claimed_by == "ours":
+        assert doubt is None
+    else:
+        assert doubt is not None
+        assert (doubt.holder, doubt.fingerprint) == ("web-9 (pid 9)", Secret("a-2").fingerprint())

@@ -159,6 +159,26 @@ def test_after_a_re_seed_there_is_always_a_second_look(world: World) -> None:
     assert world.server.refreshes == 1
 
 
+def test_who_takes_over_from_a_holder_that_published_and_died_leaves_no_note_that_hides_it(world: World) -> None:
+    """A third holder, whose look at the leased path is older still, must not spend again."""
+    world.seed()
+    assert process(world).refresh() == "ticket-1"
+    older, over = process(world, "web-2"), process(world, "web-3")
+    unwanted = Demand(force=True, unwanted=Secret("ticket-1"))
+
+    def meanwhile(call: str, path: str) -> None:
+        if (call, path) == ("read", GRANT) and not over.store.calls:
+            ended = Claim("their-id", WEB_9, world.time.now - 5, "another-token")
+            world.note(claim=ended, refreshed=world.grant().refreshed)
+            world.put_ticket(left=3600, token="theirs")
+            assert over.refresh(demand=unwanted) == "theirs"
+            assert over.store.calls.count(("write", GRANT)) == 2  # it took the claim over and gave it back
+
+    older.store.before = meanwhile
+    assert older.refresh(demand=unwanted) == "theirs"
+    assert world.server.refreshes == 1
+
+
 def test_after_a_holder_that_never_released_there_is_always_a_second_look(world: World) -> None:
     """It may have published and died."""
     world.seed("x-1")
@@ -581,7 +601,9 @@ def test_the_next_holder_says_precisely_who_lost_the_answer(world: World) -> Non
     one.endpoint.next = [Fault("lost", processed=True)]
     with pytest.raises(SpendInDoubt):
         one.refresh()
-    with pytest.raises(GrantRejected, match=r"web-1 \(pid 1\) spent it at .* and its answer was lost") as caught:
+    with pytest.raises(
+        GrantRejected, match=r"web-1 \(pid 1\) spent it, or the one before it, at .* and its answer was lost"
+    ) as caught:
         process(world, "web-2").refresh()
     assert caught.value.exit_code == 77
     assert "journal" in caught.value.hint

@@ -21,7 +21,7 @@ from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.hostlock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.journal import Entry, Journal
-from vault_ticket_plugin.model import Claim, Doubt, Grant, Rejection, Ticket
+from vault_ticket_plugin.model import Claim, Doubt, Grant, Refresh, Rejection, Ticket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.seeding import Seeding
 from vault_ticket_plugin.settings import Profile
@@ -72,9 +72,12 @@ class World:
         doubt: Doubt | None = None,
         rejection: Rejection | None = None,
         not_before: float | None = None,
+        refreshed: Refresh | None = None,
     ) -> None:
         """Writes these notes into the grant, as a holder does."""
-        noted = grants.with_notes(self.grant(), claim=claim, doubt=doubt, rejection=rejection, not_before=not_before)
+        noted = grants.with_notes(
+            self.grant(), claim=claim, doubt=doubt, rejection=rejection, not_before=not_before, refreshed=refreshed
+        )
         self.vault.write(self.profile.grant, noted.document)
 
     def document(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -31,14 +32,16 @@ HOST_CLOCK = Clock()
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment by which something must be over."""
+    """A moment by which something must be over. `last`: what `at_least` never goes beyond."""
 
     at: float
     clock: Clock = field(default=HOST_CLOCK, repr=False)
+    last: float = math.inf
 
     @classmethod
-    def after(cls, seconds: float, clock: Clock = HOST_CLOCK) -> Deadline:
-        return cls(clock.monotonic() + seconds, clock)
+    def after(cls, seconds: float, clock: Clock = HOST_CLOCK, last: float = math.inf) -> Deadline:
+        now = clock.monotonic()
+        return cls(now + seconds, clock, now + last)
 
     def left(self) -> float:
         """Seconds until then; 0.0 when it has passed."""
@@ -49,11 +52,12 @@ class Deadline:
 
     def within(self, seconds: float) -> Deadline:
         """The sooner of this deadline and `seconds` from now."""
-        return Deadline(min(self.at, self.clock.monotonic() + seconds), self.clock)
+        return Deadline(min(self.at, self.clock.monotonic() + seconds), self.clock, self.last)
 
     def at_least(self, seconds: float) -> Deadline:
-        """The later of this deadline and `seconds` from now."""
-        return Deadline(max(self.at, self.clock.monotonic() + seconds), self.clock)
+        """The later of this deadline and `seconds` from now, but not later than `last`."""
+        at = min(self.last, self.clock.monotonic() + seconds)
+        return Deadline(max(self.at, at), self.clock, self.last)
 
     def pauses(self, first: float, longest: float) -> Iterator[float]:
         """Sleep between tries: full jitter below a bound that doubles from `first` to `longest` seconds.

@@ -106,9 +106,9 @@ def with_notes(
     )
 
 
-def with_token(grant: Grant, refresh_token: Secret) -> Grant:
+def with_token(grant: Grant, refresh_token: Secret, doubt: Doubt | None = None) -> Grant:
     """The grant with a rotated refresh token, its claim and record kept: what was noted of the old token goes."""
-    noted = with_notes(grant, claim=grant.claim, refreshed=grant.refreshed)
+    noted = with_notes(grant, claim=grant.claim, doubt=doubt, refreshed=grant.refreshed)
     document = {**noted.document, "refresh_token": refresh_token.reveal()}
     return replace(noted, refresh_token=refresh_token, document=document)
 

@@ -26,7 +26,7 @@ class Entry:
     """`spent`: fingerprint of the refresh token that `refresh_token` replaces. `at`: Vault's time.
 
     `kind`: a rotation replaces the spent token where that still stands; a seed is what a person gave to `store`,
-    after the server rotated it, and replaces what was there at `version`.
+    after the server rotated it, and replaces what was there at `version`. `claim`: the id of a rotation's claim.
     """
 
     kind: Literal["rotation", "seed"]
@@ -38,6 +38,7 @@ class Entry:
     client_id: str | None
     at: float
     version: int
+    claim: str = ""
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from vault_ticket_plugin import grant as grants
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
 from vault_ticket_plugin.journal import Entry
-from vault_ticket_plugin.model import CLOCK_STEP, Grant
+from vault_ticket_plugin.model import CLOCK_STEP, Doubt, Grant
 from vault_ticket_plugin.ports import Store
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def save(store: Store, entry: Entry, known: Grant | None, until: Deadline) -> Gr
             return grant  # an earlier write of ours whose answer was lost, or that a crash followed
         if grant.refresh_token.fingerprint() != entry.spent:
             return None
-        rotated = grants.with_token(grant, entry.refresh_token)
+        rotated = grants.with_token(grant, entry.refresh_token, _doubt(grant, entry))
         try:
             version = store.write(entry.where, rotated.document, grant.version, until)
             log.info("the rotated refresh token is saved at %s", entry.where)
@@ -54,6 +54,18 @@ def _read_since(store: Store, entry: Entry, until: Deadline) -> Grant:
             return grants.parse(document, entry.where, entry.profile)
         if next(pauses, None) is None:
             raise VaultUnreachable(f"Vault still shows what {entry.where} was before our claim", "Try again.")
+
+
+def _doubt(grant: Grant, entry: Entry) -> Doubt | None:
+    """Whether somebody else has tried the spent token before what it was rotated to could be saved.
+
+    A server with reuse detection has then killed the family, the token that we are saving with it. Whoever is
+    refused because of that shall be told why.
+    """
+    if grant.claim is not None and grant.claim.id == entry.claim:
+        return None
+    cause = grant.doubt or grant.rejection
+    return None if cause is None else Doubt(entry.refresh_token.fingerprint(), cause.holder, cause.at)
 
 
 def replay(store: Store, entry: Entry, until: Deadline) -> bool:

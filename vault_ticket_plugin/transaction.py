@@ -136,9 +136,9 @@ class Transaction:
     def _write_claim(self, grant: Grant, claim: Claim, until: Deadline) -> Grant | None:
         """The grant with our claim, or None where somebody else wrote first."""
         doubt = verdicts.doubt_of(grant, self.profile, self.store.now())
-        claimed = grants.with_notes(
-            grant, claim=claim, doubt=doubt, rejection=grant.rejection, refreshed=grant.refreshed
-        )
+        # A holder that died may have published: its predecessor's note would hide that from the next one.
+        refreshed = None if grant.claim is not None else grant.refreshed
+        claimed = grants.with_notes(grant, claim=claim, doubt=doubt, rejection=grant.rejection, refreshed=refreshed)
         try:
             version = self.store.write(self.profile.grant, claimed.document, grant.version, until)
         except CasMismatch:
@@ -163,7 +163,7 @@ class Transaction:
         started = self.store.now()
         refreshed = held.grant.refreshed
         try:
-            answer = self._spend(held)
+            answer = self._spend(held, until)
         except (GrantRejected, ClientRejected) as error:
             rejection = verdicts.rejection_of(held.grant, self.profile, error.code, self.store.now(), self.holder)
             if self._release(held, until, rejection=rejection, doubt=held.doubt, refreshed=refreshed):
@@ -180,9 +180,10 @@ class Transaction:
             raise
         return self._settle(held, answer, started, seen, until.at_least(WRAP_UP_SECONDS))
 
-    def _spend(self, held: Held) -> Refreshed:
-        """The refresh grant request, tried again where that is safe, all within the profile's request_timeout."""
-        budget = held.ends.within(self.profile.request_timeout)
+    def _spend(self, held: Held, until: Deadline) -> Refreshed:
+        """The refresh grant request, tried again where that is safe, all in time to save what it brings."""
+        longest = until.last - self.clock.monotonic() - WRAP_UP_SECONDS
+        budget = held.ends.within(min(self.profile.request_timeout, longest))
         grace = Deadline.after(self.profile.reuse_grace, self.clock)
         client_id = self.profile.client_id or held.grant.client_id
         pauses = budget.pauses(RETRY_FIRST, RETRY_LONGEST)
@@ -240,6 +241,7 @@ class Transaction:
             client_id=None,
             at=self.store.now(),
             version=held.grant.version,
+            claim=held.grant.claim.id if held.grant.claim else "",
         )
         self.journal.write(entry)
         try:

@@ -82,7 +82,8 @@ def rejected(code: str, doubt: Doubt | None, profile: Profile, since: str = "") 
         message = f"the token endpoint says that the refresh token is not valid{since}"
         return GrantRejected(message, f"C{renew}", code)
     return GrantRejected(
-        f"the refresh token is dead: {doubt.holder} spent it at {to_rfc3339(doubt.at)} and its answer was lost{since}",
+        f"the refresh token is dead: {doubt.holder} spent it, or the one before it, at {to_rfc3339(doubt.at)} "
+        f"and its answer was lost{since}",
         f"If that host still has a journal, any vault-ticket command there saves it. Otherwise c{renew}",
         code,
     )

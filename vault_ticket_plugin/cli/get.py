@@ -13,10 +13,13 @@ from vault_ticket_plugin.formats import FORMATS
 from vault_ticket_plugin.formats.shape import Context
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.settings import DEFAULT_TIMEOUT
 from vault_ticket_plugin.transaction import Demand
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 
+# With the default timeout, and the time to give a Vault token back, below the 30 s after which an agent kills us.
+OVERTIME = 7.0
 # Between two tries of --wait.
 WAIT_FIRST, WAIT_LONGEST = 1.0, 4.0
 
@@ -69,13 +72,18 @@ def get(
         if text is not None:
             terminal.show_credential(text + "\n")
             return
-        until = Deadline.after(settings.timeout if timeout is None else timeout)
+        until = _deadline(settings.timeout if timeout is None else timeout)
         with wired(settings, os.environ, cached=not no_cache) as wiring:
             issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
             ticket = _patiently(issuer, demand, until) if wait else issuer.ticket(demand, until)
             terminal.show_credential(form.show(ticket, context) + "\n")
             if form.appended:
                 terminal.append_credential(form.appended(ticket, context))
+
+
+def _deadline(timeout: float) -> Deadline:
+    """A refresh that is under way then may take longer, so that what it brings is saved; but not for ever."""
+    return Deadline.after(timeout, last=max(timeout, DEFAULT_TIMEOUT) + OVERTIME)
 
 
 def _patiently(issuer: Issuer, demand: Demand, until: Deadline) -> Ticket:
