@@ -109,7 +109,9 @@ def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
     nothing: Address | None = None
     configured = table.get("address", nothing, "", _address)
     agent = None if configured else _variable(environ, "AGENT_ADDR", _address)
-    address = configured or agent or _variable(environ, "ADDR", _address)
+    # Adds its own token and gets none of ours, so the file need not protect a login from it (docs/decisions/0011).
+    listener = _named(environ, "VAULT_TICKET_AGENT", _address)
+    address = listener or configured or agent or _variable(environ, "ADDR", _address)
     auth = table.table("auth")
     namespace = (table.text("namespace") or variable("NAMESPACE") or "").strip("/") or None
     tls = Tls(
@@ -129,10 +131,11 @@ def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
             "Set VAULT_ADDR (or BAO_ADDR), or `address` under [vault] in ~/.config/vault-ticket/config.toml.",
         )
     url, unix_socket = address
+    login = _auth(auth, environ, through_agent=bool(agent or unix_socket))
     settings = VaultSettings(
         address=url,
         unix_socket=unix_socket,
-        auth=_auth(auth, environ, through_agent=bool(agent or unix_socket)),
+        auth=Auth("none") if listener else login,
         namespace=namespace,
         tls=tls,
         client_timeout=client_timeout,
@@ -252,12 +255,16 @@ def _url(table: Table, name: str, default: str | None) -> str | None:
 
 def _variable(environ: Mapping[str, str], name: str, convert: Callable[[str], T]) -> T | None:
     found = environment.server_variable(environ, name)
-    if found is None:
+    return None if found is None else _named(environ, found[0], convert)
+
+
+def _named(environ: Mapping[str, str], name: str, convert: Callable[[str], T]) -> T | None:
+    if not environ.get(name):
         return None
     try:
-        return convert(found[1])
+        return convert(environ[name])
     except ValueError as error:
-        raise ConfigError(f"{found[0]}: wanted {error}", "Correct or unset it.") from None
+        raise ConfigError(f"{name}: wanted {error}", "Correct or unset it.") from None
 
 
 def _truth(text: str) -> bool:

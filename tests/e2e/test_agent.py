@@ -153,7 +153,7 @@ def test_an_agent_that_started_before_the_grant_was_stored(site: Site, mode: str
         assert site.api.stats().requests == 0
         site.store()
         agent.wait_for_token(timeout=60)
-        assert site.api.stats().requests == 2  # `store` proved it with one, and its ticket may be over by now
+        assert 1 <= site.api.stats().requests <= 3  # `store` proved it with one; that ticket may be over by now
 
 
 @pytest.mark.parametrize("down", [pytest.param(6, id="6s"), pytest.param(20, id="20s", marks=pytest.mark.slow)])

@@ -86,9 +86,12 @@ class Host:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def start(
-        self, *args: str, env: Mapping[str, str] | None = None, command: str | Path = COMMAND
+        self, *args: str, env: Mapping[str, str] | None = None, command: str | Path = COMMAND, group: bool = False
     ) -> "subprocess.Popen[str]":
-        """Starts the command with all three streams on pipes; `finish` waits for it."""
+        """Starts the command with all three streams on pipes; `finish` waits for it.
+
+        `group`: as the leader of a process group of its own.
+        """
         return subprocess.Popen(
             [command, *args],
             stdin=subprocess.PIPE,
@@ -97,6 +100,7 @@ class Host:
             env=self.env(env),
             cwd=self.home,
             text=True,
+            process_group=0 if group else None,
         )
 
 
