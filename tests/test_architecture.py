@@ -1,0 +1,110 @@
+"""The house as docs and code draw it: imports go downward, libraries and secrets stay where they belong."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import vault_ticket_plugin
+
+NAME = vault_ticket_plugin.__name__
+ROOT = Path(vault_ticket_plugin.__file__).parent
+# From the ground up: a module imports from its own room and those before it. `x.*` is a package and all in it.
+ROOMS = (
+    "__init__ secret errors durations environment folder warm clock log jwt",
+    "model",
+    "ports settings",
+    "config toml_table policy provision secret_file agent_login agent_config formats.*",
+    "answer grant leased rotation verdicts journal hostlock cache transaction seeding issuer",
+    "transport ticket_api vault.*",
+    "wiring report",
+    "cli.* entry __main__",
+)
+LIBRARIES = {
+    "click": "cli.*",
+    "hvac": "vault.login vault.through_hvac",
+    "requests": "transport",
+    "urllib3": "transport",
+}
+REVEALING = "formats.* secret_file cache journal grant leased ticket_api vault.login vault.session vault.admin"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
+    for path in ROOT.rglob("*.py")
+}
+
+
+def among(module: str, names: str) -> bool:
+    """Whether a list like those above names the module."""
+    return any(module == name or f"{module}.".startswith(name.removesuffix("*")) for name in names.split()
+               if module == name or name.endswith(".*"))  # fmt: skip
+
+
+def imports(module: str) -> Iterator[str]:
+    """Full dotted names, of everything that the module imports anywhere in it."""
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            yield from (f"{node.module}.{one.name}" for one in node.names)
+
+
+def ours(module: str) -> set[str]:
+    """Those of our modules that it imports: `a.b` for a name in `a.b` too."""
+    found = set()
+    for name in imports(module):
+        inner = name.removeprefix(f"{NAME}.")
+        if inner != name:
+            found.add(next(one for one in (inner, inner.rpartition(".")[0], "__init__") if one in MODULES))
+    return found
+
+
+def test_every_module_has_one_room() -> None:
+    assert {module: sum(among(module, room) for room in ROOMS) for module in MODULES} == dict.fromkeys(MODULES, 1)
+    single = {name for room in ROOMS for name in room.split() if not name.endswith(".*")}
+    assert single <= set(MODULES), "the list names what is no more"
+
+
+def test_imports_go_downward_only_and_never_in_a_circle() -> None:
+    height = {module: level for level, room in enumerate(ROOMS) for module in MODULES if among(module, room)}
+    upward = {(module, other) for module in MODULES for other in ours(module) if height[other] > height[module]}
+    assert upward == set()
+    assert list(TopologicalSorter({module: ours(module) - {module} for module in MODULES}).static_order())
+
+
+def test_each_library_is_imported_where_it_belongs_and_no_other_is() -> None:
+    for module in MODULES:
+        foreign = {name.partition(".")[0] for name in imports(module)} - sys.stdlib_module_names - {NAME}
+        assert {library for library in foreign if not among(module, LIBRARIES.get(library, ""))} == set(), module
+
+
+def test_secrets_are_revealed_in_the_named_modules_only() -> None:
+    uses = {
+        (module, node.attr)
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("reveal", "_value") and module != "secret"
+    }
+    assert {module for module, name in uses if name == "_value"} == set()
+    assert {module for module, _ in uses if not among(module, REVEALING)} == set()
+    named = {name for name in REVEALING.split() if not name.endswith(".*")}
+    assert named - {module for module, _ in uses} == set(), "the list names who no longer does"
+
+
+def test_only_the_command_line_ends_the_process() -> None:
+    for module, tree in MODULES.items():
+        ends = [
+            ast.unparse(node)
+            for node in ast.walk(tree)
+            if (isinstance(node, ast.Raise) and "SystemExit" in ast.unparse(node))
+            or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exit", "os._exit", "os.abort", "exit"))
+        ]
+        assert not ends or among(module, "cli.* entry __main__"), (module, ends)
+
+
+def test_every_module_says_what_it_is_and_stays_small() -> None:
+    for path in ROOT.rglob("*.py"):
+        text = path.read_text()
+        assert ast.get_docstring(ast.parse(text)), path
+        assert len(text.splitlines()) <= 300, path
