@@ -1,0 +1,110 @@
+"""Runs `vault-ticket` over its real wiring, and dies by SIGKILL at one boundary of the refresh transaction.
+
+    python -m tests.support.crash before:save get support
+
+With "never" it lives, and CRASH_TRACE names the file that gets the steps which it went through.
+"""
+
+import os
+import signal
+import sys
+from collections import Counter
+from typing import Any
+
+from vault_ticket_plugin.cli import run
+from vault_ticket_plugin.journal import Journal
+from vault_ticket_plugin.transport import Transport, _Adapter
+
+# Every step of a refresh at an expired ticket: each is one call to Vault, to the token endpoint or to the disk.
+STEPS = (
+    "look",
+    "read",
+    "claim",
+    "look again",
+    "spend",  # the request is sent; then the server has answered
+    "answer",  # … and now its answer is read
+    "journal",
+    "save",
+    "forget",  # the journal's entry is removed
+    "expire",  # the leased path's metadata
+    "publish",
+    "release",
+)
+# The same document is read or written for several reasons, in this order.
+TURNS = {"GET token": ("look", "look again"), "POST grant": ("claim", "save", "release")}
+NAMES = {"GET grant": "read", "POST metadata": "expire", "POST token": "publish"}
+
+
+class Steps:
+    def __init__(self, strike: str) -> None:
+        self.strike = strike
+        self.seen: Counter[str] = Counter()
+        self.trace: list[str] = []
+
+    def name(self, method: str, url: str) -> str:
+        """What this request to Vault is for."""
+        *_, kind, _, _, document = url.split("/")
+        what = f"{method} {'metadata' if kind == 'metadata' else document}"
+        self.seen[what] += 1
+        return TURNS[what][self.seen[what] - 1] if what in TURNS else NAMES[what]
+
+    def before(self, step: str) -> None:
+        self._strike(f"before:{step}")
+        self.trace.append(step)
+
+    def after(self, step: str) -> None:
+        self._strike(f"after:{step}")
+
+    def _strike(self, moment: str) -> None:
+        if moment == self.strike:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def instrument(steps: Steps) -> None:
+    exchange, send = Transport.exchange, _Adapter.send
+
+    def watched_exchange(self: Transport, method: str, url: str, *args: Any) -> Any:
+        spending = url.endswith("/token") and "/v1/" not in url
+        step = "spend" if spending else steps.name(method, url)
+        steps.before(step)
+        reply = exchange(self, method, url, *args)
+        steps.after("answer" if spending else step)
+        return reply
+
+    def watched_send(self: Any, request: Any, *args: Any, **more: Any) -> Any:
+        response = send(self, request, *args, **more)
+        if request.url.endswith("/token") and "/v1/" not in request.url:
+            steps.after("spend")
+            steps.before("answer")
+        return response
+
+    def watched(owner: Any, name: str, step: str) -> None:
+        original = getattr(owner, name)
+
+        def call(self: Any, *args: Any) -> Any:
+            steps.before(step)
+            result = original(self, *args)
+            steps.after(step)
+            return result
+
+        setattr(owner, name, call)
+
+    Transport.exchange = watched_exchange  # type: ignore[method-assign, assignment]
+    _Adapter.send = watched_send  # type: ignore[method-assign]
+    watched(Journal, "write", "journal")
+    watched(Journal, "remove", "forget")
+
+
+def main() -> int:
+    steps = Steps(sys.argv[1])
+    instrument(steps)
+    sys.argv[1:2] = []
+    code = run()
+    if "CRASH_TRACE" in os.environ:
+        with open(os.environ["CRASH_TRACE"], "w") as trace:
+            trace.write("\n".join(steps.trace))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
