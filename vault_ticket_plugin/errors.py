@@ -12,6 +12,7 @@ VaultTicketError            70  anything that no class below names: our bug
 ├── Busy                    75  another holder has the claim, and the caller's patience is over
 ├── ProtocolError           76  the answer is not OAuth
 ├── VaultDenied             77  Vault says no to our token
+│   └── TokenRefused        77  the same, because it does not know it: wrong, expired or revoked
 ├── GrantRejected           77  the refresh token is dead: a person must make a new one
 ├── ConfigError             78  the configuration is wrong
 └── ClientRejected          78  the token endpoint refuses the Client ID or the request
@@ -83,6 +84,10 @@ class ProtocolError(VaultTicketError):
 
 class VaultDenied(VaultTicketError):
     exit_code = 77
+
+
+class TokenRefused(VaultDenied):
+    pass
 
 
 class GrantRejected(VaultTicketError):

@@ -37,7 +37,7 @@ def look(store: Store, where: Location, until: Deadline) -> Leased:
     span = None
     if document.deletes_at is not None and document.created_at is not None:
         span = document.deletes_at - document.created_at
-    return Leased(_ticket(document), document.version, span)
+    return Leased(parse(document), document.version, span)
 
 
 def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until: Deadline) -> None:
@@ -96,7 +96,8 @@ def _data(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def _ticket(document: Document) -> Ticket | None:
+def parse(document: Document) -> Ticket | None:
+    """None where it holds no ticket."""
     data: Mapping[str, Any] = document.data or {}
     try:
         token, kind = data["access_token"], data["token_type"]

@@ -90,7 +90,7 @@ class Transport:
                         # Reads the end of the body, so that the connection can be used again, and finds a cut one.
                         content += response.raw.read(1)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                reason = "it took too long" if current.cut or until.passed() else _reason(error)
+                reason = "it took too long" if current.cut or until.passed() else reason_of(error)
                 raise (Interrupted if current.sent else NotSent)(reason) from None
             if current.cut:
                 raise Interrupted("it took too long")
@@ -228,7 +228,7 @@ class _Adapter(HTTPAdapter):
         if parts.scheme != "https":
             return host, {}
         if self._context is None:
-            self._context = _tls_context(self._tls)
+            self._context = tls_context(self._tls)
         pool: dict[str, Any] = {"ssl_context": self._context}
         if self._tls.server_name:
             pool |= {"server_hostname": self._tls.server_name, "assert_hostname": self._tls.server_name}
@@ -237,7 +237,8 @@ class _Adapter(HTTPAdapter):
         return host, pool
 
 
-def _tls_context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """ConfigError where the files that it names can't be used."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file, capath=tls.ca_path)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -252,7 +253,7 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The innermost cause in a few words. Never an exception's whole text: it may quote a proxy's password."""
     seen: list[BaseException] = []
     queue: list[object] = [error]

@@ -37,7 +37,7 @@ class VaultStore:
             raise refused(answer, f"reading {where}")
         found = answer.body.get("data")
         if not isinstance(found, Mapping):
-            self._check_mount(where, until)
+            self.check_mount(where, until)
             return Document(None)
         if where.kv_version == 1:
             return Document(found)
@@ -63,7 +63,7 @@ class VaultStore:
         version = (answer.body.get("data") or {}).get("current_version")
         if isinstance(version, int):
             return version
-        self._check_mount(where, until)
+        self.check_mount(where, until)
         return 0
 
     def may_write(self, where: Location, until: Deadline) -> bool:
@@ -87,8 +87,8 @@ class VaultStore:
         answer = self._session.call("POST", _path(where, "destroy"), until, {"versions": versions})
         _expect_ok(answer, f"destroying {where}")
 
-    def _check_mount(self, where: Location, until: Deadline) -> None:
-        """Nothing was found: tell a mount that is missing, or of the other version, from an empty path."""
+    def check_mount(self, where: Location, until: Deadline) -> None:
+        """ConfigError where the mount is not KV, or of the other version. VaultDenied where we have no rights in it."""
         try:
             answer = self._session.call("GET", f"sys/internal/ui/mounts/{where.mount}", until)
         except VaultDenied:

@@ -21,6 +21,7 @@ from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.errors import (
     ConfigError,
     StoredDataInvalid,
+    TokenRefused,
     VaultDenied,
     VaultTicketError,
     VaultUnreachable,
@@ -104,7 +105,7 @@ class VaultSession:
         if answer is None and anonymous:
             raise VaultDenied("permission denied", "")
         if answer is None:
-            raise VaultDenied(
+            raise TokenRefused(
                 f"Vault at {self.settings.shown} does not accept our token",
                 "It is wrong, expired or revoked: get a new one, or configure a login (auth) in [vault].",
             )
@@ -116,6 +117,10 @@ class VaultSession:
             return self._clock.wall()
         time, at = self._server_time
         return time + (self._clock.monotonic() - at)
+
+    def have_token(self, until: Deadline) -> None:
+        """Log in, where that is not done yet. Only a call will tell whether Vault takes the token."""
+        self._own_token(until)
 
     def revoke_own_login(self, until: Deadline) -> None:
         """Take back a token that this session got by a login, so that no lease is left behind."""
