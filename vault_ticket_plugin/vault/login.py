@@ -10,7 +10,7 @@ from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, VaultDenied
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Auth
-from vault_ticket_plugin.vault.session import Answer, Login, VaultSession, refused
+from vault_ticket_plugin.vault.session import Answer, Login, VaultSession
 from vault_ticket_plugin.vault.through_hvac import hvac_client
 
 # A token, a secret id or a JWT is a few KiB at the most.
@@ -43,10 +43,10 @@ def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
     import hvac.exceptions
 
     def judge(answer: Answer) -> Mapping[str, Any]:
-        if answer.status == 400:
-            if "secret id" in answer.errors.lower() or "role id" in answer.errors.lower():
-                raise VaultDenied(f"Vault refuses the {auth.method} login: {answer.errors}", _hint(auth))
-            raise refused(answer, f"the {auth.method} login")
+        if answer.status == 400:  # a wrong secret id, an unknown role, a claim that is not bound
+            raise VaultDenied(
+                f"Vault refuses the {auth.method} login at auth/{auth.mount}: {answer.errors}", _hint(auth)
+            )
         if answer.status == 404 or "auth" not in answer.body:
             raise ConfigError(
                 f"Vault has no {auth.method} login at auth/{auth.mount}",
@@ -58,7 +58,10 @@ def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
     try:
         answer = _logins(client, session, auth, until)[auth.method]()
     except VaultDenied as denied:
-        raise VaultDenied(f"Vault refuses the {auth.method} login: {denied.message}", _hint(auth)) from None
+        if denied.hint:
+            raise
+        message = f"Vault refuses the {auth.method} login at auth/{auth.mount}: {denied.message}"
+        raise VaultDenied(message, _hint(auth)) from None
     except hvac.exceptions.VaultError as error:
         raise ConfigError(f"the {auth.method} login can't be made: {type(error).__name__}", _hint(auth)) from None
     given = answer["auth"]
@@ -81,7 +84,10 @@ def _logins(client: Any, session: VaultSession, auth: Auth, until: Deadline) -> 
         "jwt": lambda: client.auth.jwt.jwt_login(
             auth.role, _read_secret(auth.jwt_file or "", "the JWT").reveal(), use_token=False, path=mount
         ),
-        "cert": lambda: client.auth.cert.login(name=auth.role, use_token=False, mount_point=mount),
+        # hvac's own cert.login sets up TLS, and insists; ours is the session's.
+        "cert": lambda: client.adapter.login(
+            f"/v1/auth/{mount}/login", use_token=False, json={"name": auth.role} if auth.role else {}
+        ),
     }
 
 
@@ -123,5 +129,5 @@ def _reveal(secret: Secret | None) -> str | None:
 
 
 def _hint(auth: Auth) -> str:
-    keys = {"approle": "role_id and secret_id_file", "cert": "client_cert, client_key and role"}
-    return f"Check {keys.get(auth.method, 'role and jwt_file')} in the configuration, and the role in Vault."
+    keys = {"approle": "role_id, secret_id_file", "cert": "client_cert, client_key, role"}
+    return f"Check {keys.get(auth.method, 'role, jwt_file')} and mount in the configuration, and the role in Vault."
