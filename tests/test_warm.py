@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.support.cli import COMMAND, Host
 from vault_ticket_plugin import cli, config, environment, warm
 from vault_ticket_plugin.clock import Clock
+from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.formats import FORMATS, PLAIN
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
@@ -299,6 +300,16 @@ class TestMisses:
         (folder / "support-2-0123456789abcdef.journal").touch(0o600)
         assert self.answer(warmed) is not None
         (folder / "support-0123456789abcdef.journal").touch(0o600)
+        assert self.answer(warmed) is None
+
+    def test_a_store_that_could_not_save_what_it_got(self, warmed: dict[str, str], host: Host) -> None:
+        """Its journal may be on the disk, where the warm path does not look: the next call has to be a cold one."""
+        token = host.secret_file("token", "a refresh token".replace(" ", "-"))
+        failed = SaveFailed("it is rotated, and could not be stored")
+        with mock.patch("vault_ticket_plugin.seeding.Seeding.seed", side_effect=failed):
+            code, out, err = whole_program(["store", "support", "--client-id=1", f"--file={token}"], warmed)
+        assert (code, out) == (74, "")
+        assert "could not be stored" in err
         assert self.answer(warmed) is None
 
     @pytest.mark.parametrize("mode", [0o644, 0o640])

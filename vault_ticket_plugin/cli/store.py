@@ -59,8 +59,11 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             grant_identity=settings.grant_identity(wanted),
             clock=wiring.clock,
         )
-        seeding.seed(token, client, not no_verify, until)
-        wiring.cache(wanted).forget()
+        try:
+            seeding.seed(token, client, not no_verify, until)
+        finally:
+            # Where it failed, too: a journal may wait now, and what is cached must not hide it.
+            wiring.cache(wanted).forget()
         proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
         terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")
 
