@@ -15,7 +15,8 @@ from vault_ticket_plugin.wiring import Wiring
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`state`: fresh, soft, hard, expired, none or unknown. Times are RFC 3339, spans whole seconds.
+    """`state`: fresh, soft, hard, expired, none or unknown. Times are RFC 3339, spans whole seconds; `lifetime` is
+    what the ticket had when it was new.
 
     `problem` and `hint` say why it fails, `exit_code` what a `get` would end with for that; 0 where a usable ticket is
     there.
@@ -25,6 +26,7 @@ class Report:
     state: str = "unknown"
     valid_until: str | None = None
     seconds_left: int | None = None
+    lifetime: int | None = None
     refreshed_at: str | None = None
     refreshed_by: str | None = None
     claimed_by: str | None = None
@@ -63,6 +65,7 @@ def report(wiring: Wiring, profile: Profile, until: Deadline) -> Report:
         state="none" if ticket is None else level.name.lower(),
         valid_until=None if ticket is None else to_rfc3339(ticket.expires_at),
         seconds_left=None if ticket is None else max(0, int(ticket.left(now))),
+        lifetime=None if ticket is None else int(ticket.lifetime),
         refreshed_at=to_rfc3339(refreshed.at) if refreshed else None,
         refreshed_by=refreshed.holder if refreshed else None,
         claimed_by=claim.holder if claim else None,

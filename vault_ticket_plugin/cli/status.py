@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
 
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.cli import common, terminal
+from vault_ticket_plugin.cli.colour import Colour, bar, broken, on_terminal, paint
 from vault_ticket_plugin.cli.table import show_table
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.durations import show_duration
@@ -35,11 +37,51 @@ def status(chosen: str) -> None:
         plain = [{key: value for key, value in asdict(one).items() if key != "exit_code"} for one in reports]
         terminal.show_credential(json.dumps(plain, indent=2) + "\n")
     else:
-        terminal.show_credential(show_table([_row(one) for one in reports], HEADINGS))
+        terminal.show_credential("".join(_picture(reports)) if on_terminal() else _table(reports))
     raise click.exceptions.Exit(next((one.exit_code for one in reports if one.exit_code), 0))
 
 
 HEADINGS = ("PROFILE", "STATE", "VALID UNTIL", "LEFT", "REFRESHED", "BY", "PROBLEM")
+COLOURS: dict[str, Colour] = {"fresh": "green", "soft": "yellow", "hard": "red", "expired": "red", "none": "red"}
+INDENT = 2
+
+
+def _picture(reports: list[Report]) -> Iterator[str]:
+    """For a person: a line a profile, with a bar for what is left, and what there is to say below it."""
+    names = max(len(one.profile) for one in reports)
+    spans = max(len(_left(one)) for one in reports)
+    for one in reports:
+        colour = COLOURS.get(one.state)
+        life = bar((one.seconds_left or 0) / one.lifetime if one.lifetime else 0.0)
+        until = f"until {one.valid_until}" if one.valid_until and one.state != "expired" else ""
+        parts = (
+            paint(f"{one.profile:<{names}}", bold=True),
+            paint(f"{one.state:<7}", colour),
+            paint(life, colour),
+            f"{_left(one):>{spans}}",
+            paint(until, dim=True),
+        )
+        yield "  ".join(parts).rstrip() + "\n"
+        if one.refreshed_at:
+            yield _below(f"refreshed at {one.refreshed_at} by {one.refreshed_by}", dim=True)
+        if one.claimed_by:
+            yield _below(f"being refreshed by {one.claimed_by}")
+        if one.problem:
+            yield _below(one.problem, colour="red" if one.exit_code else "yellow")
+        if one.hint:
+            yield _below(one.hint)
+
+
+def _below(text: str, colour: Colour | None = None, dim: bool = False) -> str:
+    return f"{' ' * INDENT}{paint(broken(text, INDENT), colour, dim=dim)}\n"
+
+
+def _left(one: Report) -> str:
+    return "-" if one.seconds_left is None else show_duration(one.seconds_left)
+
+
+def _table(reports: list[Report]) -> str:
+    return show_table([_row(one) for one in reports], HEADINGS)
 
 
 def _row(one: Report) -> tuple[str, ...]:
@@ -47,7 +89,7 @@ def _row(one: Report) -> tuple[str, ...]:
         one.profile,
         one.state,
         one.valid_until or "-",
-        "-" if one.seconds_left is None else show_duration(one.seconds_left),
+        _left(one),
         one.refreshed_at or "-",
         one.refreshed_by or "-",
         one.problem or "-",

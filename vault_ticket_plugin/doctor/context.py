@@ -1,0 +1,77 @@
+"""What the checks look at, each thing asked for once, and the token's own rights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from vault_ticket_plugin import policy
+from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.errors import ConfigError, TokenRefused, VaultDenied
+from vault_ticket_plugin.model import Document
+from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.wiring import Wiring
+
+# One question to a server that answers takes milliseconds; nobody wants to wait long for each that does not.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """`agent_config`: an agent's configuration file, where one was named."""
+
+    settings: Settings
+    profile: Profile
+    role: policy.Role
+    wiring: Wiring
+    environ: Mapping[str, str]
+    agent_config: str | None = None
+
+    def until(self) -> Deadline:
+        return Deadline.after(min(PATIENCE, self.settings.timeout))
+
+    @cached_property
+    def server(self) -> Mapping[str, Any]:
+        """What the server says of itself to anybody, sealed or not."""
+        answer = self.wiring.session.call("GET", "sys/seal-status", self.until(), anonymous=True)
+        if "sealed" not in answer.body:
+            raise ConfigError(
+                f"what answers at {self.settings.vault.shown} is not Vault",
+                "Check VAULT_ADDR or `address` under [vault].",
+            )
+        return answer.body
+
+    @cached_property
+    def token(self) -> Mapping[str, Any] | None:
+        """What Vault says of our token, after a login; None where the token may not ask."""
+        until = self.until()
+        self.wiring.session.have_token(until)
+        try:
+            answer = self.wiring.session.call("GET", policy.LOOKUP_SELF, until)
+        except TokenRefused:
+            raise
+        except VaultDenied:
+            return None
+        found = answer.body.get("data")
+        return found if isinstance(found, Mapping) else None
+
+    def capabilities(self, paths: list[str]) -> Mapping[str, frozenset[str]] | None:
+        """What our token may do at each; None where it may not ask."""
+        try:
+            answer = self.wiring.session.call("POST", policy.CAPABILITIES_SELF, self.until(), {"paths": paths})
+        except TokenRefused:
+            raise
+        except VaultDenied:
+            return None
+        found = answer.body.get("data") or answer.body
+        return {path: frozenset(found.get(path) or ()) for path in paths}
+
+    @cached_property
+    def grant(self) -> Document:
+        return self.wiring.store.read(self.profile.grant, self.until())
+
+    @cached_property
+    def ticket(self) -> Document:
+        return self.wiring.store.read(self.profile.ticket, self.until())

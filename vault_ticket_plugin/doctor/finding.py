@@ -1,0 +1,56 @@
+"""What a check finds: passed or not, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from vault_ticket_plugin.doctor.context import Context
+from vault_ticket_plugin.errors import ConfigError
+
+Status = Literal["pass", "warn", "fail", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`warn`: it works, and should be mended all the same. `skip`: it could not be tested, or does not apply.
+
+    `check` is filled in by whoever ran it. `exit_code` is 0 for what passed or was skipped. `blocks`: the checks that
+    need this one can't be made.
+    """
+
+    status: Status
+    message: str
+    hint: str = ""
+    exit_code: int = 0
+    blocks: bool = False
+    check: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One cause of failure. `run` may raise an error of ours, which is then the finding.
+
+    `needs`: the checks without which this one can't tell anything.
+    """
+
+    name: str
+    run: Callable[[Context], Finding]
+    needs: tuple[str, ...] = ()
+
+
+def passed(message: str) -> Finding:
+    return Finding("pass", message)
+
+
+def skipped(message: str) -> Finding:
+    return Finding("skip", message)
+
+
+def warned(message: str, hint: str) -> Finding:
+    return Finding("warn", message, hint, ConfigError.exit_code)
+
+
+def failed(message: str, hint: str, exit_code: int = ConfigError.exit_code) -> Finding:
+    return Finding("fail", message, hint, exit_code, blocks=True)
