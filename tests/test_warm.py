@@ -286,6 +286,15 @@ class TestMisses:
             with mock.patch.object(warm, "monotonic", return_value=5000 + LIFETIME):
                 assert self.answer(environ) is None
 
+    def test_either_clock_alone_set_back(self, environ: dict[str, str]) -> None:
+        """Nobody knows then how old the entry is."""
+        with Stopped().in_force():
+            put(environ, "support", "abc.def")
+            with mock.patch("time.time", return_value=START - 1):
+                assert self.answer(environ) is None
+            with mock.patch.object(warm, "monotonic", return_value=5000 - 1):
+                assert self.answer(environ) is None
+
     def test_a_ticket_already_in_its_soft_window(self, environ: dict[str, str]) -> None:
         put(environ, "support", "abc.def", age=LIFETIME - SOFT + 5)
         assert self.answer(environ) is None
