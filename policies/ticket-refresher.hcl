@@ -35,3 +35,8 @@ path "sys/capabilities-self" {
 path "auth/token/revoke-self" {
   capabilities = ["update"]
 }
+
+# An agent renews its token, and logs in far too often where it may not.
+path "auth/token/renew-self" {
+  capabilities = ["update"]
+}

@@ -23,6 +23,7 @@ ANY_PROFILE = "+"
 LOOKUP_SELF = "auth/token/lookup-self"
 CAPABILITIES_SELF = "sys/capabilities-self"
 REVOKE_SELF = "auth/token/revoke-self"
+RENEW_SELF = "auth/token/renew-self"
 
 # What means something else than itself in a policy's path.
 PATTERNS = ("*", "{{", "}}")
@@ -42,6 +43,10 @@ class Rule:
     path: str
     capabilities: tuple[str, ...]
     why: str = ""
+
+
+# Observed: 806 logins in 10 s by OpenBao 2.7.2's agent, with tokens of 4 s and without this.
+_RENEW = Rule(RENEW_SELF, ("update",), "An agent renews its token, and logs in far too often where it may not.")
 
 
 def rules(role: Role, profile: Profile) -> tuple[Rule, ...]:
@@ -87,6 +92,7 @@ def _refresher(grant: Location, ticket: Location) -> tuple[Rule, ...]:
         ),
         Rule(CAPABILITIES_SELF, ("update",), "… and its rights, for `vault-ticket doctor`."),
         Rule(REVOKE_SELF, ("update",), "Give back the token of a one-shot login."),
+        _RENEW,
     )
 
 
@@ -106,7 +112,7 @@ def _leased(ticket: Location) -> tuple[Rule, ...]:
 
 
 def _reader(_grant: Location, ticket: Location) -> tuple[Rule, ...]:
-    return (Rule(path_of(ticket), ("read",)),)
+    return Rule(path_of(ticket), ("read",)), _RENEW
 
 
 def _operator(grant: Location, ticket: Location) -> tuple[Rule, ...]:

@@ -102,8 +102,10 @@ def is_published(site: Site, lease: str) -> bool:
 
 
 def reader_works(site: Site) -> bool:
+    """Reads the ticket; an agent with the reader's token renews that, too."""
     site.put_ticket(left=3000)
-    return site.reader.run("get", site.profile).code == 0
+    renewed = site.bao.api("POST", "auth/token/renew-self", {}, token=site.reader.environ["VAULT_TOKEN"])[0]
+    return renewed == 200 and site.reader.run("get", site.profile).code == 0
 
 
 def refresher_works(site: Site) -> bool:
@@ -120,10 +122,11 @@ def refresher_works(site: Site) -> bool:
             return False
     if site.helper.run("revoke", site.profile).code != 0 or not accessors(site) <= before:
         return False
-    # The heartbeat of an agent's template reads the first; an agent has the refresher's token. `doctor` asks all three.
+    # An agent has the refresher's token: the first is its heartbeat, and it renews. `doctor` asks the others.
     token = site.bao.token_for(f"cut-{site.profile}", ttl="1m", no_default_policy=True)
     asked: list[tuple[str, str, dict[str, Any] | None]] = [
         ("GET", "auth/token/lookup-self", None),
+        ("POST", "auth/token/renew-self", {}),
         ("POST", "sys/capabilities-self", {"paths": ["x"]}),
         ("GET", f"secret/metadata/{site.ticket_path}", None),
     ]
