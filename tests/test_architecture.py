@@ -18,16 +18,19 @@ ROOMS = (
     "config toml_table policy provision secret_file agent_login agent_config formats.*",
     "answer grant leased rotation verdicts journal hostlock cache transaction seeding issuer",
     "transport ticket_api vault.*",
-    "wiring report",
+    "wiring report doctor.*",
     "cli.* entry __main__",
 )
 LIBRARIES = {
     "click": "cli.*",
     "hvac": "vault.login vault.through_hvac",
-    "requests": "transport",
+    "requests": "transport doctor.network",  # doctor: whether there is a proxy on the way
     "urllib3": "transport",
 }
-REVEALING = "formats.* secret_file cache journal grant leased ticket_api vault.login vault.session vault.admin"
+REVEALING = (
+    "formats.* secret_file cache journal grant leased ticket_api vault.login vault.session vault.admin"
+    " doctor.access doctor.documents"
+)
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
     for path in ROOT.rglob("*.py")
