@@ -97,6 +97,14 @@ def test_each_outcome_is_told_apart(status: int, body: object, expected: type[Va
     assert "m4rk3d" not in refused.value.message + refused.value.hint
 
 
+@pytest.mark.parametrize(("status", "redirects"), [(299, False), (300, True), (308, True), (399, True), (400, False)])
+def test_a_redirect_is_told_as_one(status: int, redirects: bool) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        read(status, b"", {"location": "https://elsewhere.example/m4rk3d"})
+    assert ("redirects" in refused.value.message) is redirects
+    assert "m4rk3d" not in refused.value.message + refused.value.hint
+
+
 def test_rejections_carry_the_servers_code() -> None:
     with pytest.raises(GrantRejected) as dead:
         read(400, {"error": "invalid_grant"})
