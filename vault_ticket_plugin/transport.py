@@ -70,11 +70,11 @@ class Transport:
 
         `read_seconds`: the longest silence to bear. NotSent and Interrupted as their names say.
         """
-        request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
         proxies = {} if self._unix or is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url)
         current = _Exchange(until)
         with current.watched():
             try:
+                request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
                 response = self._adapter.send(
                     request,
                     stream=True,
@@ -94,6 +94,8 @@ class Transport:
                 raise (Interrupted if current.sent else NotSent)(reason) from None
             if current.cut:
                 raise Interrupted("it took too long")
+            if not content and _has_no_length(response):
+                raise Interrupted("the connection broke")  # cut in its head: http.client takes that for the whole
         return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
 
     def close(self) -> None:
@@ -231,10 +233,15 @@ class _Adapter(HTTPAdapter):
             self._context = tls_context(self._tls)
         pool: dict[str, Any] = {"ssl_context": self._context}
         if self._tls.server_name:
-            pool |= {"server_hostname": self._tls.server_name, "assert_hostname": self._tls.server_name}
+            pool["server_hostname"] = self._tls.server_name
         if not self._tls.verify:
             pool |= {"assert_hostname": False}
         return host, pool
+
+
+def _has_no_length(response: requests.Response) -> bool:
+    """Whether only the connection's end tells the answer's (RFC 9112 section 6.3)."""
+    return not ("content-length" in response.headers or response.raw.chunked or response.status_code in (204, 304))
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
@@ -250,6 +257,8 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        # It is what the configuration says in so many words; standard error is not the place to repeat it each time.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return context
 
 
@@ -264,9 +273,10 @@ def reason_of(error: BaseException) -> str:
             queue += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
     for one in reversed(seen):
         if isinstance(one, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({one.verify_message})"
+            return f"its certificate is not trusted ({getattr(one, 'verify_message', 'no reason given')})"
         if isinstance(one, ssl.SSLError):
-            return f"TLS failed ({(one.reason or 'no reason given').lower().replace('_', ' ')})"
+            reason = getattr(one, "reason", None) or "no reason given"
+            return f"TLS failed ({reason.lower().replace('_', ' ')})"
         if isinstance(one, socket.gaierror):
             return "its host name is not known"
         if isinstance(one, TimeoutError | urllib3.exceptions.TimeoutError):
@@ -275,4 +285,6 @@ def reason_of(error: BaseException) -> str:
             return one.strerror.lower()
     if any(isinstance(one, urllib3.exceptions.ProxyError) for one in seen):
         return "the proxy refused"
+    if any(isinstance(one, requests.exceptions.InvalidHeader | requests.exceptions.InvalidURL) for one in seen):
+        return "no request can be made of that"
     return "the connection broke"
