@@ -397,6 +397,10 @@ class TestProfile:
         windows = load(support(soft_window="10s")).profile("support").windows
         assert windows.hard_for(3600) <= 5
 
+    def test_hosts_are_read_as_names_without_the_port_of_https(self, load: Load) -> None:
+        profile = load(support(hosts=["Git.Example.org:443", "b:8443"])).profile("support")
+        assert profile.hosts == ("git.example.org", "b:8443")
+
     def test_a_claim_that_a_spend_could_outlast_is_refused(self, load: Load) -> None:
         message = self.refused(load, request_timeout="20s", claim_time="29s").message
         assert "profiles.support.claim_time: wanted at least 1.5 times request_timeout, here 30s" in message
@@ -438,6 +442,20 @@ WRONG: Mapping[str, tuple[object, ...]] = {
     **{f"profiles.support.{name}": (*SPANS, 0) for name in ("soft_window", "hard_window", "default_lifetime")},
     **{f"profiles.support.{name}": (*SPANS, 0) for name in ("request_timeout", "claim_time")},
     "profiles.support.reuse_grace": SPANS,
+    "profiles.support.hosts": (
+        "a",
+        5,
+        {},
+        [5],
+        [""],
+        ["a", ""],
+        ["https://a"],
+        ["a/b"],
+        ["u@a"],
+        ["a:b"],
+        ["a b"],
+        [["a"]],
+    ),
     **{f"profiles.support.{which}.mount": TEXTS for which in ("grant", "ticket")},
     **{f"profiles.support.{which}.path": TEXTS for which in ("grant", "ticket")},
     **{f"profiles.support.{which}.kv_version": (3, 0, 1.0, 2.0, "2", True, [], {}) for which in ("grant", "ticket")},

@@ -87,6 +87,55 @@ class TestIdentity:
         assert MARK not in repr(replace(SETTINGS, vault=replace(VAULT, auth=auth)))
 
 
+HOSTED = replace(SUPPORT, hosts=("git.example.org", "git.example.org:8443", "127.0.0.1:8080", "[::1]:9"))
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme"),
+    [
+        ("git.example.org", "https"),
+        ("Git.Example.ORG:443", "https"),
+        ("git.example.org:8443", "https"),
+        ("127.0.0.1:8080", "http"),
+        ("[::1]:9", "http"),
+    ],
+)
+def test_a_host_that_the_profile_names_may_have_its_ticket(host: str, scheme: str) -> None:
+    assert HOSTED.serves(host, scheme)
+    assert not SUPPORT.serves(host, scheme)
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme"),
+    [
+        ("example.org", "https"),
+        ("x.git.example.org", "https"),
+        ("git.example.org.", "https"),
+        ("git.example.org:80", "https"),
+        ("git.example.org", "http"),
+        ("git.example.org:8443", "http"),
+        ("git.example.org", "ssh"),
+        ("git.example.org", ""),
+        ("", "https"),
+        ("user@git.example.org", "https"),
+        ("git.example.org/x", "https"),
+        ("x/git.example.org", "https"),
+        ("git.example.org#", "https"),
+        ("git.example.org?", "https"),
+        ("git.example.org\n", "https"),
+        ("git.example.org\t", "https"),
+        (" git.example.org", "https"),
+        ("git.example.org:port", "https"),
+        ("git.example.org:99999", "https"),
+        ("[git.example.org", "https"),
+        ("\uff47it.example.org", "https"),
+        ("git.example.org\\", "https"),
+    ],
+)
+def test_no_other_host_does_and_none_that_others_could_listen_to(host: str, scheme: str) -> None:
+    assert not HOSTED.serves(host, scheme)
+
+
 def test_an_address_is_shown_as_it_was_given() -> None:
     assert VAULT.shown == "https://vault:8200"
     assert replace(VAULT, address="http://localhost", unix_socket="/run/a.sock").shown == "unix:///run/a.sock"
