@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -9,6 +10,8 @@ import textwrap
 from typing import Literal
 
 import click
+
+from vault_ticket_plugin.cli import terminal
 
 Colour = Literal["green", "yellow", "red"]
 
@@ -46,6 +49,13 @@ def broken(text: str, indent: int) -> str:
         return text
     width = max(NARROWEST, shutil.get_terminal_size().columns - 1 - indent)
     return f"\n{' ' * indent}".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""])
+
+
+def show(text: str) -> None:
+    """To standard output, with a `?` for what a terminal of another encoding can't show."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    terminal.show_credential(text)
 
 
 def _has_blocks() -> bool:

@@ -11,8 +11,8 @@ import click
 
 from vault_ticket_plugin import doctor as doctors
 from vault_ticket_plugin import policy
-from vault_ticket_plugin.cli import common, terminal
-from vault_ticket_plugin.cli.colour import Colour, broken, on_terminal, paint
+from vault_ticket_plugin.cli import common
+from vault_ticket_plugin.cli.colour import Colour, broken, on_terminal, paint, show
 from vault_ticket_plugin.doctor.context import Context
 from vault_ticket_plugin.doctor.finding import Finding, Status
 from vault_ticket_plugin.wiring import wired
@@ -53,11 +53,11 @@ def doctor(profile: str, role: policy.Role, agent_config: str | None, chosen: st
         for finding in doctors.examine(begin):
             findings.append(finding)
             if chosen == "text":
-                terminal.show_credential(_line(finding))
+                show(_line(finding))
     if chosen == "json":
-        terminal.show_credential(_as_json(profile, role, findings))
+        show(_as_json(profile, role, findings))
     else:
-        terminal.show_credential(_sum(findings))
+        show(_sum(findings))
     raise click.exceptions.Exit(_exit_code(findings))
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import click
 
 from vault_ticket_plugin import environment, provision, secret_file
-from vault_ticket_plugin.cli import common, terminal
+from vault_ticket_plugin.cli import common
+from vault_ticket_plugin.cli.colour import show
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.provision import Step, Wanted
@@ -69,12 +70,12 @@ def setup(
         for step in steps:
             if not dry_run and step.kind in ("make", "change") and step.action is not None:
                 admin.do(step.action)
-            terminal.show_credential(_told(step, dry_run, program, wanted))
+            show(_told(step, dry_run, program, wanted))
         differing = [step for step in steps if step.kind == "leave"]
         if not dry_run and not differing and secret_id_file:
-            terminal.show_credential(_hand_over(admin, wanted, secret_id_file))
+            show(_hand_over(admin, wanted, secret_id_file))
         role_id = admin.role_id(wanted) if not dry_run or found.role is not None else None
-    terminal.show_credential(provision.closing(settings.vault, wanted, program, role_id, secret_id_file))
+    show(provision.closing(settings.vault, wanted, program, role_id, secret_id_file))
     if differing:
         raise ConfigError(
             f"{len(differing)} of these differ from what is wanted, and were left as they are",

@@ -10,8 +10,8 @@ from dataclasses import asdict
 import click
 
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.cli import common, terminal
-from vault_ticket_plugin.cli.colour import Colour, bar, broken, on_terminal, paint
+from vault_ticket_plugin.cli import common
+from vault_ticket_plugin.cli.colour import Colour, bar, broken, on_terminal, paint, show
 from vault_ticket_plugin.cli.table import show_table
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.durations import show_duration
@@ -35,9 +35,9 @@ def status(chosen: str) -> None:
         reports = [report(wiring, settings.profile(name), until) for name in names]
     if chosen == "json":
         plain = [{key: value for key, value in asdict(one).items() if key != "exit_code"} for one in reports]
-        terminal.show_credential(json.dumps(plain, indent=2) + "\n")
+        show(json.dumps(plain, indent=2) + "\n")
     else:
-        terminal.show_credential("".join(_picture(reports)) if on_terminal() else _table(reports))
+        show("".join(_picture(reports)) if on_terminal() else _table(reports))
     raise click.exceptions.Exit(next((one.exit_code for one in reports if one.exit_code), 0))
 
 

@@ -86,14 +86,7 @@ def mounts(context: Context) -> Finding:
     profile = context.profile
     used = [profile.ticket] if context.role == "reader" else [profile.grant, profile.ticket]
     for where in used:
-        try:
-            context.wiring.store.check_mount(where, context.until())
-        except VaultDenied:
-            return failed(
-                f"there is no mount {where.mount}/, or our token has no rights in it",
-                f"Correct `mount` in profile {profile.name}, or give the token its policy (`vault-ticket setup`).",
-                VaultDenied.exit_code,
-            )
+        context.wiring.store.check_mount(where, context.until())
     told = {f"{where.mount}/ is KV v{where.kv_version}" for where in used}
     return passed(", ".join(sorted(told)))
 

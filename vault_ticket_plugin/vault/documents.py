@@ -88,7 +88,7 @@ class VaultStore:
         _expect_ok(answer, f"destroying {where}")
 
     def check_mount(self, where: Location, until: Deadline) -> None:
-        """ConfigError where the mount is not KV, or of the other version. VaultDenied where we have no rights in it."""
+        """ConfigError where there is no such mount that we have rights in, or one that is not KV of that version."""
         try:
             answer = self._session.call("GET", f"sys/internal/ui/mounts/{where.mount}", until)
         except VaultDenied:
