@@ -56,7 +56,7 @@ class Answer:
         """Vault's own words, made safe to print."""
         said = self.body.get("errors")
         words = "; ".join(str(one) for one in said) if isinstance(said, list) else ""
-        return "".join(c if c.isprintable() else " " for c in words)[:LONGEST_QUOTE].strip()
+        return _printable(words)
 
 
 class VaultSession:
@@ -208,15 +208,15 @@ class VaultSession:
     def _judge(self, reply: Reply, call: str) -> Answer | VaultUnreachable | None:
         shown = self.settings.shown
         if reply.status in (301, 302, 303, 307, 308):
-            other = urlsplit(reply.headers.get("location", "")).netloc or "another address"
+            other = _printable(urlsplit(reply.headers.get("location", "")).netloc.rpartition("@")[2])
             return VaultUnreachable(
-                f"Vault at {shown} sends us to {other}, where our token does not go unasked",
+                f"Vault at {shown} sends us to {other or 'another address'}, where our token does not go unasked",
                 "A standby without forwarding: set the address to the active node or to the cluster's own.",
             )
         try:
             # An empty answer is Vault's only with these; its own 404 has `{"errors": []}`.
             body = json.loads(reply.body) if reply.body or reply.status not in (200, 204) else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         answer = Answer(reply.status, body if isinstance(body, dict) else {})
         if reply.status in TRANSIENT:
@@ -237,7 +237,9 @@ class VaultSession:
             return answer
         if reply.status == 405:
             raise ConfigError(f"Vault does not know {call}", "Check `mount` and `kv_version` in the profile.")
-        raise StoredDataInvalid(f"Vault refuses {call} (status {reply.status}: {answer.errors})", "")
+        raise StoredDataInvalid(
+            f"Vault refuses {call} (status {reply.status}: {answer.errors})", "Vault's own log may say more."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,11 @@ class Login:
 def refused(answer: Answer, call: str) -> VaultTicketError:
     """The error for a 400 that the caller knows no better name for."""
     return ConfigError(f"Vault refuses {call}: {answer.errors or 'no reason given'}", "Check the configuration.")
+
+
+def _printable(words: str) -> str:
+    """What another host said, fit for a terminal."""
+    return "".join(c if c.isprintable() else " " for c in words)[:LONGEST_QUOTE].strip()
 
 
 def _is_bad_token(body: Mapping[str, Any]) -> bool:
