@@ -95,6 +95,12 @@ def test_an_empty_profile_has_the_documented_defaults(load: Load) -> None:
     assert load(support()).profile("support") == Profile.standard("support")
 
 
+def test_what_is_not_about_vault_or_a_profile(load: Load) -> None:
+    assert (load(vault()).timeout, load(vault()).cache) == (20.0, True)
+    found = load({"timeout": 1, "cache": False} | vault())
+    assert (found.timeout, found.cache) == (1.0, False)
+
+
 class TestWhichFile:
     @pytest.fixture
     def environ(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
