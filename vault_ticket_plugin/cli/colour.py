@@ -17,7 +17,7 @@ Colour = Literal["green", "yellow", "red"]
 
 BAR_WIDTH = 16
 # Narrower than this a text is unreadable however it is broken.
-NARROWEST = 40
+NARROWEST = 30
 
 
 def on_terminal() -> bool:
