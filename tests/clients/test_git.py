@@ -10,6 +10,7 @@ import pytest
 from tests.clients.caller import REASON, Caller
 from tests.clients.server import Guarded, Page
 from tests.e2e.site import seconds
+from tests.support.cli import Host
 from tests.support.process import clean_env
 
 HOST = "git.example.org"
@@ -90,15 +91,15 @@ def test_git_gets_no_token_for_a_host_that_the_profile_does_not_name(caller: Cal
 # -- the protocol's text
 
 
-def helper(caller: Caller, operation: str, text: str, *more: str) -> str:
-    done = caller.host.run("git-credential", caller.site.profile, operation, *more, stdin=text)
+def helper(host: Host, profile: str, operation: str, text: str) -> str:
+    done = host.run("git-credential", profile, operation, stdin=text)
     assert (done.code, done.err) == (0, "")
     return done.out
 
 
 def test_a_git_that_knows_authtype_gets_a_bearer_token(caller: Caller) -> None:
     caller.configure(hosts=[HOST])
-    out = helper(caller, "get", AUTHTYPE + ASKED + 'wwwauth[]=Bearer realm="x"\n\n')
+    out = helper(caller.host, caller.site.profile, "get", AUTHTYPE + ASKED + 'wwwauth[]=Bearer realm="x"\n\n')
     assert out.startswith("capability[]=authtype\nauthtype=Bearer\n")  # before what depends on it
     found = attributes(out)
     assert caller.api.access_alive(found["credential"])
@@ -110,21 +111,18 @@ def test_a_git_that_knows_authtype_gets_a_bearer_token(caller: Caller) -> None:
 
 def test_a_git_that_does_not_gets_a_password(caller: Caller) -> None:
     caller.configure(hosts=[HOST])
-    found = attributes(helper(caller, "get", ASKED + "\n"))
+    found = attributes(helper(caller.host, caller.site.profile, "get", ASKED + "\n"))
     assert set(found) == {"username", "password", "password_expiry_utc"}
     assert caller.api.access_alive(found["password"])
 
 
-def test_what_a_git_can_be_told(caller: Caller) -> None:
-    assert helper(caller, "capability", "") == "version 0\ncapability authtype\n"
+def test_what_a_git_can_be_told(alone: Host) -> None:
+    assert helper(alone, "support", "capability", "") == "version 0\ncapability authtype\n"
 
 
 @pytest.mark.parametrize("operation", ["store", "erase", "a-new-one"])
-def test_other_operations_are_silent_and_change_nothing(caller: Caller, operation: str) -> None:
-    caller.configure(hosts=[HOST])
-    before = caller.site.snapshot()
-    assert helper(caller, operation, ASKED + "username=x\npassword=y\n\n") == ""
-    assert caller.site.snapshot() == before
+def test_other_operations_are_silent_and_ask_nobody(alone: Host, operation: str) -> None:
+    assert helper(alone, "support", operation, ASKED + "username=x\npassword=y\n\n") == ""
 
 
 @pytest.mark.parametrize(
@@ -132,22 +130,16 @@ def test_other_operations_are_silent_and_change_nothing(caller: Caller, operatio
     [
         "protocol=https\nhost=other.example.org\n",
         f"protocol=http\nhost={HOST}\n",  # readable on the way
-        f"protocol=https\nhost={HOST}:8443\n",
-        f"protocol=https\nhost={HOST}.evil.example\n",
         f"protocol=https\nhost={HOST}@evil.example\n",
-        f"protocol=https\nhost=evil.example/{HOST}\n",
-        f"host={HOST}\n",
-        "protocol=https\n",
         "",
         f"\n{ASKED}",
     ],
 )
-def test_other_hosts_get_nothing_and_vault_is_not_asked(caller: Caller, asked: str) -> None:
+def test_other_hosts_get_nothing_and_vault_is_not_asked(alone: Host, asked: str) -> None:
     """Silence, so that git asks its next helper; no server is reached to find that out."""
-    caller.configure(hosts=[HOST])
-    caller.host.environ |= {"VAULT_ADDR": "http://127.0.0.1:1", "BAO_ADDR": "http://127.0.0.1:1"}
-    assert helper(caller, "get", asked + "\n") == ""
+    assert helper(alone, "support", "get", asked + "\n") == ""
 
 
-def test_a_profile_without_hosts_serves_none(caller: Caller) -> None:
-    assert helper(caller, "get", ASKED + "\n") == ""
+def test_a_profile_without_hosts_serves_none(alone: Host) -> None:
+    alone.configure({"profiles": {"support": {}}})
+    assert helper(alone, "support", "get", ASKED + "\n") == ""

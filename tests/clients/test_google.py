@@ -9,6 +9,7 @@ import pytest
 from tests.clients.caller import REASON, Caller, Program
 from tests.clients.server import Guarded, Page
 from tests.support import faults
+from tests.support.cli import Host
 
 ALLOWED = {"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
 # Answers each line with the token that the service gave for ours.
@@ -88,9 +89,9 @@ def test_failures_are_quiet_unless_a_person_asks(caller: Caller) -> None:
     assert caller.site.get("--format", "google", "-v", "--force").err != ""
 
 
-def test_a_broken_configuration_is_told_the_same_way(caller: Caller) -> None:
-    caller.configure(hard_window=-1)
-    done = caller.site.get("--format", "google")
+def test_a_broken_configuration_is_told_the_same_way(alone: Host) -> None:
+    alone.configure({"profiles": {"support": {"hard_window": -1}}})
+    done = alone.run("get", "support", "--format", "google")
     assert (done.code, done.err) == (0, "")
     assert done.json()["code"] == "ConfigError"
     assert "hard_window" in done.json()["message"]
