@@ -153,6 +153,17 @@ def test_it_goes_on_for_twenty_seconds_and_then_says_what_was_last(clock: SimClo
     assert caught.value.hint
 
 
+def test_a_last_try_in_a_hurry_does_not_hide_what_was_found() -> None:
+    sealed: Given = (503, {"errors": ["Vault is sealed"]}, {})
+    with (
+        Fake(sealed, None) as fake,
+        session(fake.address) as vault,
+        pytest.raises(VaultUnreachable, match="is sealed"),
+    ):
+        vault.call("GET", "x", Deadline.after(1.0))
+    assert len(fake.seen) > 1
+
+
 def test_nobody_there_is_an_error_with_the_reason(clock: SimClock) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     with session(address, clock=clock) as vault, pytest.raises(VaultUnreachable) as caught:

@@ -163,14 +163,18 @@ class VaultSession:
         sent = self._headers(method, token, headers or {}, body is not None)
         content = None if body is None else json.dumps(body).encode()
         pauses = until.pauses(RETRY_FIRST, RETRY_LONGEST)
+        problem: VaultUnreachable | None = None
         while True:
+            hurried = until.left() < RETRY_LONGEST
             try:
                 reply = self._transport.exchange(method, url, sent, content, until, self.settings.client_timeout)
             except (NotSent, Interrupted) as lost:
-                problem = VaultUnreachable(
-                    f"Vault at {self.settings.shown} gives no answer: {lost}",
-                    "Check VAULT_ADDR or `address` under [vault], and that the server runs.",
-                )
+                # A last try may have no time for an answer: what was found before says more.
+                if problem is None or not hurried:
+                    problem = VaultUnreachable(
+                        f"Vault at {self.settings.shown} gives no answer: {lost}",
+                        "Check VAULT_ADDR or `address` under [vault], and that the server runs.",
+                    )
             else:
                 log.debug("%s %s: status %d", method, path, reply.status)
                 self._learn(reply)
