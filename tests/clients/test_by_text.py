@@ -92,10 +92,12 @@ def test_outside_of_a_step_nothing_is_printed(alone: Host) -> None:
     assert "GITHUB_OUTPUT" in done.err
 
 
-def test_an_output_that_can_not_be_written_is_a_failure(caller: Caller, tmp_path: Path) -> None:
-    done = step(caller, tmp_path / "no" / "such" / "folder")
+def test_an_output_that_is_not_there_is_a_failure_and_not_made(caller: Caller, tmp_path: Path) -> None:
+    done = step(caller, tmp_path / "output")
     assert done.code == 74
     assert "can't be written" in done.err
+    assert done.out.startswith("::add-mask::")  # whatever follows in the step, it is masked
+    assert not (tmp_path / "output").exists()
 
 
 # -- the document

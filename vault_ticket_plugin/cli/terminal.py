@@ -36,9 +36,9 @@ def show_credential(text: str) -> None:
 
 
 def append_credential(to: Appended) -> None:
-    """One write to a file that the caller named and made."""
+    """To a file that the caller named and made: one of our making might be readable by others."""
     try:
-        with open(to.path, "a", encoding="utf-8") as file:
+        with open(os.open(to.path, os.O_WRONLY | os.O_APPEND), "w", encoding="utf-8") as file:
             file.write(to.line + "\n")
     except OSError as error:
         raise OutputLost(f"{to.path} can't be written ({(error.strerror or 'no reason given').lower()})") from None
