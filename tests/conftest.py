@@ -1,5 +1,6 @@
 """What every test can ask for: a real OpenBao server, the Ticket API's emulator, a host of its own."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.support.cli import Host
 from tests.support.emulator import Emulator
 from tests.support.process import children
 from tests.world import World
+from vault_ticket_plugin.log import NAME
 
 _shared: set[int] = set()  # processes that outlive a test because all tests of this worker use them
 
@@ -31,6 +33,15 @@ def _no_process_left_behind() -> Iterator[None]:
     yield
     left = children() - before - _shared
     assert not left, f"the test left processes behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _our_logger_as_it_was() -> Iterator[None]:
+    """A test that runs the click program in its own process configures the logger for all that come after it."""
+    logger = logging.getLogger(NAME)
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
     Raises EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError.
     """
     plain = _object(body)
-    if status == 200:
+    if 200 <= status < 300:  # RFC 6749 says 200; what another one brings is not thrown away
         return _success(plain, headers, default_lifetime, now)
     code = _code(plain)
     if code in PASSING_ERRORS or status in NOT_SPENT:

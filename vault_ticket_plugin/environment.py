@@ -75,7 +75,7 @@ def config_path(environ: Mapping[str, str]) -> str | None:
     named = environ.get("VAULT_TICKET_CONFIG")
     if named:
         return named
-    own = environ.get("XDG_CONFIG_HOME") or os.path.join(home(environ), ".config")
+    own = _xdg(environ, "XDG_CONFIG_HOME") or os.path.join(home(environ), ".config")
     for folder in (own, "/etc"):
         path = os.path.join(folder, "vault-ticket", "config.toml")
         if os.path.exists(path):
@@ -87,10 +87,17 @@ def home(environ: Mapping[str, str]) -> str:
     return environ.get("HOME") or os.path.expanduser("~")
 
 
+def _xdg(environ: Mapping[str, str], name: str) -> str:
+    """A base folder of the XDG specification, which says to pass over a relative one."""
+    path = environ.get(name, "")
+    return path if path.startswith("/") else ""
+
+
 def runtime_path(environ: Mapping[str, str]) -> str:
     """The folder that memory keeps: locks, cached tickets, the journal while a save is under way."""
-    if environ.get("XDG_RUNTIME_DIR"):
-        return os.path.join(environ["XDG_RUNTIME_DIR"], "vault-ticket")
+    own = _xdg(environ, "XDG_RUNTIME_DIR")
+    if own:
+        return os.path.join(own, "vault-ticket")
     given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd's RuntimeDirectory=
     if given:
         return given
@@ -102,8 +109,9 @@ def runtime_path(environ: Mapping[str, str]) -> str:
 
 def state_path(environ: Mapping[str, str]) -> str:
     """The folder that a disk keeps: a journal that Vault could not take."""
-    if environ.get("XDG_STATE_HOME"):
-        return os.path.join(environ["XDG_STATE_HOME"], "vault-ticket")
+    own = _xdg(environ, "XDG_STATE_HOME")
+    if own:
+        return os.path.join(own, "vault-ticket")
     if os.geteuid() == 0:
         return "/var/lib/vault-ticket"
     return os.path.join(home(environ), ".local", "state", "vault-ticket")

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from vault_ticket_plugin.errors import SaveFailed, StoredDataInvalid, VaultTicketError
-from vault_ticket_plugin.folder import Folder
+from vault_ticket_plugin.folder import Folder, FolderUnusable
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
 
@@ -125,6 +125,11 @@ class Journal:
             yield self._runtime
         try:
             state = Folder(self._state_path, create=False)
+        except FolderUnusable as error:
+            raise StoredDataInvalid(
+                f"{error}: what is in there can't be trusted, and may be the only good refresh token",
+                "Look into it, then make it yours alone (mode 0700).",
+            ) from None
         except OSError:
             return
         with state:

@@ -104,6 +104,6 @@ def parse(document: Document) -> Ticket | None:
         times = from_rfc3339(data["issued_at"]), from_rfc3339(data["expires_at"])
     except (KeyError, TypeError, ValueError):
         return None
-    if not all(isinstance(text, str) and text and text.isprintable() and " " not in text for text in (token, kind)):
+    if not all(isinstance(text, str) and text and all("!" <= c <= "~" for c in text) for text in (token, kind)):
         return None
     return Ticket(Secret(token), kind, *times)
