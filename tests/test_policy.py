@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import Host
 from vault_ticket_plugin import policy
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location
@@ -64,3 +65,22 @@ def test_quotes_in_a_path_do_not_end_it() -> None:
 def test_policies_are_named_after_role_and_profile() -> None:
     assert policy.name_for("reader", OWN) == "ticket-reader-billing"
     assert policy.name_for("reader", Profile.standard(policy.ANY_PROFILE)) == "ticket-reader"
+
+
+def test_the_command_needs_no_server(host: Host) -> None:
+    """A policy is written before anything else is there."""
+    done = host.run("policy", "reader", "support")
+    assert (done.code, done.out) == (0, policy.hcl("reader", Profile.standard("support")))
+
+
+def test_the_command_goes_by_the_configured_paths(host: Host) -> None:
+    where = {"mount": "team/kv", "path": "a/token", "kv_version": 1}
+    host.configure({"profiles": {"billing": {"ticket": where}}})
+    done = host.run("policy", "reader", "billing")
+    assert 'path "team/kv/a/token"' in done.out
+    assert host.run("policy", "reader", "support").code == 78
+
+
+def test_the_command_prints_the_files_for_all_profiles(host: Host) -> None:
+    done = host.run("policy", "operator", "--all-profiles")
+    assert done.out == (POLICIES / "ticket-operator.hcl").read_text()

@@ -436,6 +436,15 @@ def test_a_root_token(well: Site) -> None:
     assert (code, wrong(found)) == (78, {"token": "warn", "excess rights": "warn"})
 
 
+def test_a_wrong_namespace(well: Site) -> None:
+    """A token means nothing there."""
+    by_token(well, well.bao.token_for("ticket-refresher", ttl="30m"))
+    well.helper.environ["VAULT_NAMESPACE"] = "elsewhere"
+    code, found = doctor(well.helper, well.profile)
+    assert (code, found["seal"]["status"], found["rights"]["status"]) == (77, "pass", "fail")
+    assert "in namespace elsewhere" in found["rights"]["hint"]
+
+
 # -- mounts and documents
 
 

@@ -103,6 +103,8 @@ def test_a_new_server_is_ready_for_store_and_get(new_server: DevServer, emulator
         got = helper.run("get", "support", "--no-cache", "--force", "--format", "token")
         assert got.code == 0, got.err
         assert emulator.access_alive(got.out.strip())
+    doctor = helper.run("doctor", "support")
+    assert doctor.code == 0, doctor.out
     reader = new_server.token_for("ticket-reader-support")
     assert new_server.api("GET", "secret/data/ticket/support/token", token=reader)[0] == 200
     assert new_server.api("GET", "secret/data/ticket/support/grant", token=reader)[0] == 403
@@ -256,6 +258,17 @@ def test_both_kv_versions_where_the_profile_has_both(bao: DevServer, admin: Host
     mounts = bao.read("sys/mounts") or {}
     assert mounts[f"one-{name}/"]["options"] == {"version": "1"}
     assert mounts[f"two-{name}/"]["options"] == {"version": "2"}
+
+
+def test_a_namespace_gets_it_all_for_itself(bao: DevServer, admin: Host, name: str) -> None:
+    assert bao.api("POST", f"sys/namespaces/{name}", {})[0] == 200
+    before = state(bao)
+    admin.environ["VAULT_NAMESPACE"] = name
+    done = set_up(admin, name)
+    assert (kinds(done), state(bao)) == ({"made"}, before)
+    assert f'namespace = "{name}"' in done.out
+    assert bao.api("GET", f"auth/{name}/role/{name}", namespace=name)[0] == 200
+    assert kinds(set_up(admin, name)) == {"there"}
 
 
 def test_it_takes_the_callers_token_and_not_the_helpers_login(bao: DevServer, admin: Host, name: str) -> None:

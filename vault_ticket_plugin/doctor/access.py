@@ -148,5 +148,6 @@ def _listed(rights: Mapping[str, frozenset[str]]) -> str:
 
 
 def _policy_hint(context: Context) -> str:
-    role, name = context.role, context.profile.name
-    return f"Its policy should be what `vault-ticket policy {role} {name}` prints (`vault-ticket setup {name}`)."
+    role, name, namespace = context.role, context.profile.name, context.settings.vault.namespace
+    where = f", in namespace {namespace}" if namespace else ""
+    return f"Its policy should be what `vault-ticket policy {role} {name}` prints{where} (`vault-ticket setup {name}`)."

@@ -187,13 +187,14 @@ class VaultSession:
             log.info("%s; trying again", problem.message)
 
     def _headers(self, method: str, token: Secret | None, more: Mapping[str, str], has_body: bool) -> dict[str, str]:
-        headers = {"X-Vault-Request": "true", "User-Agent": f"vault-ticket/{__version__}", **more}
+        headers = {"X-Vault-Request": "true", "User-Agent": f"vault-ticket/{__version__}"}
+        if self.settings.namespace:
+            headers["X-Vault-Namespace"] = self.settings.namespace
+        headers |= more
         if has_body:
             headers["Content-Type"] = "application/json"
         if token:
             headers["X-Vault-Token"] = token.reveal()
-        if self.settings.namespace:
-            headers["X-Vault-Namespace"] = self.settings.namespace
         if self._index and method == "GET":
             # A standby that has not seen our write yet passes the read on to the leader.
             headers |= {"X-Vault-Index": self._index, "X-Vault-Inconsistent": "forward-active-node"}
