@@ -156,32 +156,32 @@ class FakeStore:
     def read(self, where: Location, until: Deadline) -> Document:
         self._begin("read", where, until)
         found = self.vault.read(where, max(self._index, self.vault.index - self.behind))
-        self._end("read", where)
+        self._end("read", where, until)
         return found
 
     def write(self, where: Location, data: Mapping[str, Any], cas: int | None, until: Deadline) -> int:
         self._begin("write", where, until)
         version = self.vault.write(where, data, cas)
         index = self.vault.index
-        self._end("write", where)
+        self._end("write", where, until)
         self._index = index
         return version
 
     def current_version(self, where: Location, until: Deadline) -> int:
         self._begin("metadata", where, until)
         found = len(self.vault.key(where).versions)
-        self._end("metadata", where)
+        self._end("metadata", where, until)
         return found
 
     def may_write(self, where: Location, until: Deadline) -> bool:
         self._begin("capabilities", where, until)
-        self._end("capabilities", where)
+        self._end("capabilities", where, until)
         return True
 
     def expire(self, where: Location, after: float, until: Deadline) -> None:
         self._begin("expire", where, until)
         self.vault.key(where).delete_after = float(int(after))
-        self._end("expire", where)
+        self._end("expire", where, until)
 
     def destroy(self, where: Location, versions: list[int], until: Deadline) -> None:
         self._begin("destroy", where, until)
@@ -190,7 +190,7 @@ class FakeStore:
             key.versions.clear()
         for number in versions if where.kv_version == 2 else ():
             key.versions[number - 1].text = None
-        self._end("destroy", where)
+        self._end("destroy", where, until)
 
     def _begin(self, call: str, where: Location, until: Deadline) -> None:
         self.calls.append((call, where.path))
@@ -198,8 +198,10 @@ class FakeStore:
         if until.passed():
             raise VaultUnreachable("Vault gives no answer: it took too long")
 
-    def _end(self, call: str, where: Location) -> None:
+    def _end(self, call: str, where: Location, until: Deadline) -> None:
         self.after(call, where.path)
+        if until.passed():
+            raise VaultUnreachable("Vault gives no answer: it took too long")
         # The Date header has whole seconds; of several the latest is the most exact.
         said = float(int(self.vault.time.now))
         if self._said is None or not 0 <= self.now() - said <= 1.5:
@@ -229,7 +231,8 @@ class FakeAuthServer:
         self._tickets: dict[str, tuple[Family, float]] = {}
 
     def issue(self) -> str:
-        name = chr(ord("a") + len(self._families))
+        turn, letter = divmod(len(self._families), 26)
+        name = chr(ord("a") + letter) * (turn + 1)
         self._families[name] = Family([f"{name}-1"])
         return f"{name}-1"
 
@@ -287,7 +290,10 @@ class Fault:
 
 
 class FakeEndpoint:
-    """`TokenEndpoint` (ports.py): one client's connection to the server. `next`: each is used up by one request."""
+    """`TokenEndpoint` (ports.py): one client's connection to the server. `next`: each is used up by one request.
+
+    `seen`: the tokens that were sent. `until`: by when the last request had to be answered.
+    """
 
     def __init__(self, server: FakeAuthServer) -> None:
         self.server = server
@@ -295,9 +301,11 @@ class FakeEndpoint:
         self.after: Hook = nothing
         self.next: list[Fault] = []
         self.seen: list[str] = []
+        self.until: Deadline | None = None
 
     def refresh(self, refresh_token: Secret, client_id: str | None, until: Deadline) -> Refreshed:
         token = refresh_token.reveal()
+        self.until = until
         self.before("spend", token)
         if until.passed():
             raise EndpointUnavailable("the token endpoint can't be reached: it took too long")

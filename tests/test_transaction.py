@@ -613,6 +613,30 @@ def test_the_next_holder_says_precisely_who_lost_the_answer(world: World) -> Non
     assert "web-2" in str(latched.value)
 
 
+def test_a_token_that_our_own_second_try_found_dead_is_latched_with_its_cause(world: World) -> None:
+    """We have lost the answer ourselves, and then been refused: every host is told why."""
+    world.seed()
+    one = process(world)
+    one.endpoint.next = [Fault("lost", processed=True)]
+    with pytest.raises(GrantRejected, match=r"web-1 \(pid 1\) .* its answer was lost"):
+        one.refresh()
+    with pytest.raises(GrantRejected, match=r"web-1 \(pid 1\) .* its answer was lost .*not asked again"):
+        process(world, "web-2").refresh()
+
+
+def test_a_doubt_stays_with_who_had_it_first(world: World) -> None:
+    """The grace counts from there."""
+    world.seed()
+    first, second = process(world), process(world, "web-2")
+    for one in (first, second):
+        one.endpoint.next = [Fault("lost"), Fault("lost")]
+        with pytest.raises(SpendInDoubt):
+            one.refresh()
+    doubt = world.grant().doubt
+    assert doubt is not None
+    assert doubt.holder == first.holder
+
+
 def test_a_holder_that_died_is_in_doubt_by_its_claim(world: World) -> None:
     world.seed()
     world.server.refresh("a-1", CLIENT)  # what the dead one did

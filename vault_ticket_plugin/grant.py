@@ -113,6 +113,10 @@ def with_token(grant: Grant, refresh_token: Secret, doubt: Doubt | None = None) 
     return replace(noted, refresh_token=refresh_token, document=document)
 
 
+def same_claim(one: Grant, other: Grant) -> bool:
+    return one.claim is not None and other.claim is not None and one.claim.id == other.claim.id
+
+
 def seed(refresh_token: Secret, client_id: str | None, now: float) -> dict[str, Any]:
     """A new document, as `store` writes it."""
     document: dict[str, Any] = {"refresh_token": refresh_token.reveal()}

@@ -162,16 +162,19 @@ class Transaction:
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
         started = self.store.now()
         refreshed = held.grant.refreshed
+        doubt = held.doubt or Doubt(held.grant.refresh_token.fingerprint(), self.holder, started)
         try:
-            answer = self._spend(held, until)
+            answer = self._spend(held, doubt, until)
         except (GrantRejected, ClientRejected) as error:
             rejection = verdicts.rejection_of(held.grant, self.profile, error.code, self.store.now(), self.holder)
-            if self._release(held, until, rejection=rejection, doubt=held.doubt, refreshed=refreshed):
+            lost = isinstance(error.__cause__, SpendInDoubt)
+            if self._release(
+                held, until, rejection=rejection, doubt=doubt if lost else held.doubt, refreshed=refreshed
+            ):
                 raise
             log.info("the grant was stored anew meanwhile: trying with it")
             return None
         except (SpendInDoubt, ProtocolError, KeyboardInterrupt, SystemExit) as error:
-            doubt = Doubt(held.grant.refresh_token.fingerprint(), self.holder, started)
             pause = verdicts.pause_of(error, self.store.now())
             self._release(held, until, doubt=doubt, refreshed=refreshed, not_before=pause)
             raise
@@ -180,25 +183,27 @@ class Transaction:
             raise
         return self._settle(held, answer, started, seen, until.at_least(WRAP_UP_SECONDS))
 
-    def _spend(self, held: Held, until: Deadline) -> Refreshed:
-        """The refresh grant request, tried again where that is safe, all in time to save what it brings."""
+    def _spend(self, held: Held, doubt: Doubt, until: Deadline) -> Refreshed:
+        """The refresh grant request, tried again where that is safe, all in time to save what it brings.
+
+        `doubt`: what there is to say once an answer is lost. A rejection after that has the loss as its cause.
+        """
         longest = until.last - self.clock.monotonic() - WRAP_UP_SECONDS
         budget = held.ends.within(min(self.profile.request_timeout, longest))
         grace = Deadline.after(self.profile.reuse_grace, self.clock)
         client_id = self.profile.client_id or held.grant.client_id
         pauses = budget.pauses(RETRY_FIRST, RETRY_LONGEST)
-        doubt, lost = held.doubt, None
+        lost: SpendInDoubt | None = None
         while True:
             try:
                 log.info("spending the refresh token of %s", self.profile.grant)
                 return self.endpoint.refresh(held.grant.refresh_token, client_id, budget)
             except (GrantRejected, ClientRejected) as error:
-                raise verdicts.rejected(error.code, doubt, self.profile) from None
+                raise verdicts.rejected(error.code, doubt if lost else held.doubt, self.profile) from lost
             except SpendInDoubt as error:
                 if lost is not None or grace.passed() or next(pauses, None) is None:
                     raise
                 lost = error
-                doubt = Doubt(held.grant.refresh_token.fingerprint(), self.holder, self.store.now())
             except EndpointUnavailable as error:
                 wait = error.retry_after or 0.0
                 if wait >= budget.left():
@@ -209,14 +214,13 @@ class Transaction:
 
     def _settle(self, held: Held, answer: Refreshed, started: float, seen: Leased, until: Deadline) -> Outcome:
         """The answer is read: journal, save, publish, release, in this order."""
-        held_grant = held.grant
-        saved: Grant | None = held_grant
-        if answer.refresh_token is not None and answer.refresh_token != held_grant.refresh_token:
+        saved: Grant | None = held.grant
+        if answer.refresh_token is not None and answer.refresh_token != held.grant.refresh_token:
             saved = self._save(held, answer.refresh_token, until)
         in_vault = saved is not None and saved.claim is not None
         if answer.access_token is None:
             if saved is not None and in_vault:
-                self._release(replace(held, grant=saved), until, refreshed=held_grant.refreshed)
+                self._release(replace(held, grant=saved), until, refreshed=held.grant.refreshed)
             raise answer.fault or ProtocolError("the token endpoint's answer has no access token")
         ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
         if saved is None:
@@ -227,10 +231,7 @@ class Transaction:
         return Outcome(ticket)
 
     def _save(self, held: Held, refresh_token: Secret, until: Deadline) -> Grant | None:
-        """The grant as saved; without a claim where it is ours no more, or only the journal has the token.
-
-        None where stored anew.
-        """
+        """The grant as saved, None where stored anew; without a claim where that is not ours, or nothing is saved."""
         entry = Entry(
             kind="rotation",
             profile=self.profile.name,
@@ -250,7 +251,7 @@ class Transaction:
             self.journal.keep(entry, error)
             return replace(held.grant, claim=None)
         self.journal.remove(entry)
-        if saved is not None and not _same_claim(saved, held.grant):
+        if saved is not None and not grants.same_claim(saved, held.grant):
             return replace(saved, claim=None)
         return saved
 
@@ -282,7 +283,7 @@ class Transaction:
                         return same
                 grant = self._read_grant(until)
                 same = grant.refresh_token == held.grant.refresh_token
-                if not _same_claim(grant, held.grant):
+                if not grants.same_claim(grant, held.grant):
                     return same  # given back already, or taken over, or written anew
                 if not same:  # edited by a person who left our notes in: they are about another token
                     notes = {"refreshed": notes.get("refreshed")}
@@ -294,7 +295,3 @@ class Transaction:
 def _unspent(held: Held) -> dict[str, object]:
     """The notes as they were found: we have learnt nothing."""
     return {"doubt": held.doubt, "rejection": held.grant.rejection, "refreshed": held.grant.refreshed}
-
-
-def _same_claim(one: Grant, other: Grant) -> bool:
-    return one.claim is not None and other.claim is not None and one.claim.id == other.claim.id

@@ -1,0 +1,252 @@
+"""Any interleaving of calls on several hosts, step by step, over the real Transaction and Issuer.
+
+What goes wrong is drawn too: SIGKILL between any two steps, lost answers, an unreachable Vault, time that passes,
+stale reads, a person who stores the grant anew or edits it. docs/model proves the protocol; this holds the code to it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.fakes import FakeAuthServer, Time
+from tests.stepping import Call, Killed, now_running, stepped
+from tests.world import World
+from vault_ticket_plugin.errors import GrantRejected, VaultTicketError
+from vault_ticket_plugin.secret import Secret
+
+HOSTS = ("web-1", "web-2", "web-3")
+AT_ONCE = 4
+# More than any call needs that nobody disturbs.
+MOST_STEPS = 2000
+
+
+class WatchedServer(FakeAuthServer):
+    """Checks each request at the moment when it is processed."""
+
+    def __init__(self, time: Time, model: Protocol) -> None:
+        super().__init__(time)
+        self.model = model
+
+    def refresh(self, token: str, client_id: str | None) -> tuple[str, str]:
+        call = now_running()
+        assert call is not None
+        self.model.judge_spend(call, token)
+        return super().refresh(token, client_id)
+
+
+class Protocol(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(prefix="model-")
+        self.world = World(Path(self.folder.name))
+        self.world.server = self.server = WatchedServer(self.world.time, self)
+        self.calls: list[Call] = []
+        self.lost: dict[Call, str] = {}  # the token whose answer this call itself has lost
+        self.delivered: dict[str, str] = {}  # by family: the newest refresh token that a call has read
+        self.seeded = family(self.world.seed())  # the family that a person stored last
+        self.edits: int | None = None
+
+    @initialize(forgiving=st.booleans(), ticket=st.sampled_from([None, -5.0, 600.0, 60.0]))
+    def begin(self, forgiving: bool, ticket: float | None) -> None:
+        """A server that gives the last pair again, or one that kills the family; a ticket that is over or nearly so."""
+        self.server.grace = 1e9 if forgiving else None
+        if ticket is not None:
+            self.world.put_ticket(left=ticket)
+
+    # -- what happens
+
+    @property
+    def running(self) -> list[Call]:
+        return [call for call in self.calls if not call.done]
+
+    def pick(self, number: int) -> Call:
+        return self.running[number % len(self.running)]
+
+    @rule(host=st.sampled_from(HOSTS), force=st.booleans())
+    @precondition(lambda self: len(self.running) < AT_ONCE)
+    def somebody_asks(self, host: str, force: bool) -> None:
+        self.start(host, force)
+
+    def start(self, host: str, force: bool) -> Call:
+        where = stepped(self.world.host(host), self.world.time)
+        call = Call(where, lambda process: process.get(force=force))
+        self.calls.append(call)
+        return call
+
+    @rule(number=st.integers(0, AT_ONCE - 1), steps=st.integers(1, 8))
+    @precondition(lambda self: self.running)
+    def one_goes_on(self, number: int, steps: int) -> None:
+        call = self.pick(number)
+        for _ in range(steps):
+            if not call.done:
+                self.step(call)
+
+    @rule(number=st.integers(0, AT_ONCE - 1))
+    @precondition(lambda self: self.running)
+    def one_goes_on_to_the_end(self, number: int) -> None:
+        call = self.pick(number)
+        for _ in range(40):
+            if not call.done:
+                self.step(call)
+
+    @rule(numbers=st.lists(st.integers(0, AT_ONCE - 1), min_size=2, max_size=12))
+    @precondition(lambda self: len(self.running) > 1)
+    def they_take_turns(self, numbers: list[int]) -> None:
+        for number in numbers:
+            if self.running:
+                self.step(self.pick(number))
+
+    @rule(number=st.integers(0, AT_ONCE - 1))
+    @precondition(lambda self: self.running)
+    def one_is_killed(self, number: int) -> None:
+        self.pick(number).kill()
+
+    @rule(number=st.integers(0, AT_ONCE - 1))
+    @precondition(lambda self: self.running)
+    def something_fails(self, number: int) -> None:
+        call = self.pick(number)
+        at, path = call.at, call.path
+        if call.fail() and at == "after spend":
+            self.lost[call] = path
+        self.judge_end(call)
+
+    @rule(number=st.integers(0, AT_ONCE - 1), behind=st.integers(0, 4))
+    @precondition(lambda self: self.running)
+    def its_standby_lags(self, number: int, behind: int) -> None:
+        self.pick(number).process.store.behind = behind
+
+    @rule(seconds=st.sampled_from([0.4, 1.1, 3.0, 9.0, 17.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.wait(seconds)
+
+    @rule(left=st.sampled_from([-1.0, 60.0, 1000.0]))
+    def the_ticket_grows_old(self, left: float) -> None:
+        ends = self.world.vault.read(self.world.profile.ticket).deletes_at
+        if ends is not None:
+            self.world.time.now = max(self.world.time.now, ends - left)
+
+    @rule(anew=st.booleans())
+    def a_person_stores_the_grant_anew(self, anew: bool) -> None:
+        if anew or not self.world.document():
+            self.seeded, self.edits = family(self.world.seed()), None
+        else:
+            token = self.server.issue()
+            self.world.edit(refresh_token=token)
+            self.seeded = family(token)
+
+    @rule()
+    @precondition(lambda self: self.world.document())
+    def a_person_edits_another_field(self) -> None:
+        self.edits = (self.edits or 0) + 1
+        self.world.edit(edits=self.edits)
+
+    # -- what must hold
+
+    def step(self, call: Call) -> None:
+        spending = call.path if call.at == "after spend" else None
+        call.step()
+        if spending is not None and not isinstance(call.error, Killed) and call.at != "before spend":
+            # Whoever comes out of a spend without trying again has read its answer, or given up.
+            token = self.server.newest(spending)
+            if any(entry.refresh_token == Secret(token) for entry in call.host.waiting()):
+                self.delivered[family(token)] = token
+        self.judge_end(call)
+
+    def judge_spend(self, call: Call, token: str) -> None:
+        for other in self.running:
+            until = other.process.endpoint.until
+            waits = other.at == "after spend" and until is not None and not until.passed()
+            assert other is call or not waits or other.path != token, "a token is in two requests at once"
+        grant = self.world.grant()
+        if not self.server.current(token) and not self.server.family(token).revoked:
+            declared = grant.doubt is not None and grant.doubt.fingerprint == Secret(token).fingerprint()
+            assert declared or self.lost.get(call) == token, "a rotated token is spent, and nobody had a doubt"
+            assert not call.host.waiting(), "a token is spent though the journal has what it was rotated to"
+
+    def judge_end(self, call: Call) -> None:
+        if call.done and call.error is not None:
+            assert isinstance(call.error, VaultTicketError), call.error
+            assert type(call.error) is not VaultTicketError
+
+    @invariant()
+    def no_rotated_token_is_lost(self) -> None:
+        for name, token in self.delivered.items():
+            if name != self.seeded or not self.server.current(token):
+                continue
+            kept = [entry.refresh_token for host in self.world.hosts.values() for entry in host.waiting()]
+            assert self.world.token == token or Secret(token) in kept, "a rotated token is lost"
+
+    @invariant()
+    def what_a_person_wrote_stands(self) -> None:
+        assert family(self.world.token) == self.seeded, "a person's token was overwritten"
+        assert self.world.document().get("edits") == self.edits, "a person's edit was overwritten"
+
+    @invariant()
+    def a_forgiving_server_never_sees_a_reuse(self) -> None:
+        assert self.server.grace is None or self.server.reuses == 0
+
+    def teardown(self) -> None:
+        try:
+            self.in_the_end_everybody_gets_a_ticket()
+        finally:
+            for call in self.running:
+                call.kill()
+            self.world.close()
+            self.folder.cleanup()
+
+    def in_the_end_everybody_gets_a_ticket(self) -> None:
+        """Whoever is under way ends; then, with nothing in the way, a call on any host succeeds by itself.
+
+        Or it is told who lost the answer, and a new refresh token mends it.
+        """
+        for call in self.running:
+            call.process.store.behind = 0
+            self.finish(call)
+        self.world.wait(61)
+        for host in HOSTS:
+            call = self.finish(self.start(host, force=False))
+            if isinstance(call.error, GrantRejected):
+                assert self.server.family(self.world.token).revoked
+                assert "its answer was lost" in call.error.message, call.error.message
+                self.seeded, self.edits = family(self.world.seed()), None
+                self.world.wait(61)
+                call = self.finish(self.start(host, force=False))
+            assert call.error is None, call.error
+            assert call.result is not None
+        self.no_rotated_token_is_lost()
+        self.what_a_person_wrote_stands()
+        self.a_forgiving_server_never_sees_a_reuse()
+
+    def finish(self, call: Call) -> Call:
+        for _ in range(MOST_STEPS):
+            if call.done:
+                return call
+            self.step(call)
+        raise AssertionError(f"the call does not end: {call.at} {call.path}")
+
+
+def family(token: str) -> str:
+    return token.partition("-")[0]
+
+
+HOW: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+}
+
+
+class TestProtocol(Protocol.TestCase):  # type: ignore[misc, valid-type]
+    settings = settings(max_examples=60, stateful_step_count=40, derandomize=True, **HOW)
+
+
+@pytest.mark.slow
+class TestProtocolAtLength(Protocol.TestCase):  # type: ignore[misc, valid-type]
+    settings = settings(max_examples=3000, stateful_step_count=70, **HOW)
