@@ -273,6 +273,21 @@ def test_a_broken_answer_is_interrupted(name: str) -> None:
         assert len(server.requests) == 1  # never sent twice of itself
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_an_empty_answer_is_one_where_it_says_so(head: bytes) -> None:
+    with Server(then_close(head)) as server:
+        assert post(server.url).body == b""
+
+
 def classes(package: Any, root: type[BaseException]) -> set[type[BaseException]]:
     found = {one for _, one in inspect.getmembers(package, inspect.isclass) if issubclass(one, root)}
     return {one for one in found if not issubclass(one, Warning)}

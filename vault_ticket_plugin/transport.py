@@ -94,7 +94,7 @@ class Transport:
                 raise (Interrupted if current.sent else NotSent)(reason) from None
             if current.cut:
                 raise Interrupted("it took too long")
-            if not content and _has_no_length(response):
+            if not content and not _says_how_it_ends(response):
                 raise Interrupted("the connection broke")  # cut in its head: http.client takes that for the whole
         return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
 
@@ -239,9 +239,10 @@ class _Adapter(HTTPAdapter):
         return host, pool
 
 
-def _has_no_length(response: requests.Response) -> bool:
-    """Whether only the connection's end tells the answer's (RFC 9112 section 6.3)."""
-    return not ("content-length" in response.headers or response.raw.chunked or response.status_code in (204, 304))
+def _says_how_it_ends(response: requests.Response) -> bool:
+    """By a length, or by saying that the connection ends with it (RFC 9112 sections 6.3 and 9.3)."""
+    sized = "content-length" in response.headers or response.raw.chunked or response.status_code in (204, 304)
+    return sized or response.raw.version == 10 or "close" in response.headers.get("connection", "").lower()
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:

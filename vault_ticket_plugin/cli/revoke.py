@@ -18,8 +18,9 @@ from vault_ticket_plugin.wiring import wired
 def revoke(profile: str) -> None:
     """Withdraw the access token of PROFILE from the leased path, and at the server.
 
-    The server is asked where the profile has a revocation_url (RFC 7009). The refresh token stays: the next `get`
-    obtains a new access token.
+    The server is asked where the profile has a revocation_url (RFC 7009). The refresh token stays in Vault, and the
+    next `get` obtains a new access token with it, unless the server ends the whole grant with its access token, as
+    some do.
     """
     settings, wanted = common.load_profile(profile)
     until = Deadline.after(settings.timeout)
