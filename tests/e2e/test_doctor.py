@@ -1,6 +1,5 @@
 """`vault-ticket doctor`: each fault is made for real, and named by the right line and no other."""
 
-import base64
 import json
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from tests.e2e.site import CLIENT, POLICIES, Site
 from tests.support.bao import DevServer
 from tests.support.cli import Host
 from tests.support.emulator import Emulator
+from tests.support.grants import jwt
 from tests.support.process import free_port, wait_until
 from tests.support.tls import loopback_certificate
 from vault_ticket_plugin import config
@@ -39,7 +39,9 @@ def well(site: Site) -> Site:
     site.helper.secret_file("secret-id", secret_id)
     site.configure(site.helper, vault=approle(site))
     site.put_grant({"refresh_token": site.api.issue_grant(CLIENT)})
-    assert site.get().code == 0
+    lease = {"delete_version_after": "3600s", "max_versions": 2}
+    assert site.bao.api("POST", f"secret/metadata/{site.ticket_path}", lease)[0] == 204
+    site.put_ticket(left=3600, token=jwt({"nbf": int(time.time())}))
     return site
 
 
@@ -155,7 +157,7 @@ def test_a_configuration_with_a_typo(well: Site) -> None:
 
 def test_a_cache_folder_that_others_can_read(well: Site) -> None:
     folder = well.helper.runtime / "vault-ticket"
-    folder.chmod(0o755)
+    folder.mkdir(mode=0o755)
     code, found = doctor(well.helper, well.profile)
     assert (code, wrong(found)) == (78, {"runtime folder": "fail"})
     assert "mode 0755, wanted 0700" in found["runtime folder"]["message"]
@@ -163,6 +165,7 @@ def test_a_cache_folder_that_others_can_read(well: Site) -> None:
 
 
 def test_a_cached_ticket_that_others_can_read(well: Site) -> None:
+    assert well.get().code == 0
     (ticket,) = (well.helper.runtime / "vault-ticket").glob("*.ticket")
     ticket.chmod(0o644)
     _, found = doctor(well.helper, well.profile)
@@ -572,8 +575,8 @@ def test_the_promise_of_a_ticket_on_kv_v1(well: Site, ttl: str | None, status: s
 def test_the_token_endpoints_clock(well: Site, skew: int, status: str) -> None:
     """As a JWT tells it, against what Vault's was when it was published."""
     ticket = well.ticket() or {}
-    claims = base64.urlsafe_b64encode(json.dumps({"nbf": time.time() + skew}).encode()).decode().rstrip("=")
-    well._put(f"secret/data/{well.ticket_path}", {"data": ticket["data"] | {"access_token": f"e30.{claims}.x"}})
+    token = jwt({"nbf": time.time() + skew})
+    well._put(f"secret/data/{well.ticket_path}", {"data": ticket["data"] | {"access_token": token}})
     _, found = doctor(well.helper, well.profile)
     assert found["ticket clock"]["status"] == status
     assert set(wrong(found)) <= {"ticket clock"}
