@@ -174,9 +174,26 @@ def test_a_cached_ticket_that_others_can_read(well: Site) -> None:
 
 
 def test_a_runtime_folder_that_can_not_be_made(well: Site) -> None:
-    well.helper.environ["XDG_RUNTIME_DIR"] = str(well.helper.folder / "not" / "there")
+    well.helper.environ["XDG_RUNTIME_DIR"] = str(well.helper.secret_file("file", "") / "not" / "there")
     _, found = doctor(well.helper, well.profile)
     assert wrong(found) == {"runtime folder": "warn"}
+    well.helper.environ["XDG_RUNTIME_DIR"] = str(well.helper.folder / "not" / "there")
+    assert wrong(doctor(well.helper, well.profile)[1]) == {}
+
+
+def test_a_state_folder_that_can_not_be_made(well: Site) -> None:
+    well.helper.environ["XDG_STATE_HOME"] = str(well.helper.secret_file("file", "") / "state")
+    _, found = doctor(well.helper, well.profile)
+    assert wrong(found) == {"journal": "warn"}
+    assert "in memory only" in found["journal"]["message"]
+
+
+def test_a_state_folder_that_others_can_write(well: Site) -> None:
+    """Somebody could put a token of theirs there."""
+    (well.helper.state / "vault-ticket").mkdir()
+    (well.helper.state / "vault-ticket").chmod(0o777)
+    code, found = doctor(well.helper, well.profile)
+    assert (code, wrong(found)) == (65, {"journal": "fail"})
 
 
 @pytest.mark.parametrize("place", ["runtime", "state"])

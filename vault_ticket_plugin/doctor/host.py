@@ -27,12 +27,11 @@ def runtime_folder(context: Context) -> Finding:
         with Folder(path, create=False) as folder:
             for name in folder.names():
                 folder.read(name)  # each is as private as the folder
-    except FileNotFoundError:
-        above = os.path.dirname(path)
-        if os.access(above, os.W_OK):
+    except (FileNotFoundError, NotADirectoryError):
+        if _can_be_made(path):
             return passed(f"{path} is made by the first call")
         hint = "Set XDG_RUNTIME_DIR to a folder of this user's that memory keeps. Without one every call asks Vault."
-        return warned(f"{path} can't be made: {above} is not there, or not ours to write", hint)
+        return warned(f"{path} can't be made", hint)
     except FolderUnusable as error:
         wanted = "0700" if error.filename == path else "0600"
         hint = (
@@ -71,6 +70,11 @@ def journal(context: Context) -> Finding:
         return warned(
             f"a journal of another profile, server or path waits: {others[0]}",
             "Run `vault-ticket get` with the configuration that it was made under. It may hold the only good token.",
+        )
+    if kept is None and not _can_be_made(state):
+        return warned(
+            f"{state} can't be made: a rotated token that Vault does not take would be kept in memory only",
+            "Set XDG_STATE_HOME to a folder of this user's, on a disk.",
         )
     return passed("nothing waits to be saved")
 
@@ -124,6 +128,13 @@ def agent_interval(context: Context) -> Finding:
             "agent-config` prints.",
         )
     return passed(f"{told}, the soft window is {show_duration(soft)}")
+
+
+def _can_be_made(path: str) -> bool:
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    return os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)
 
 
 def _open(path: str) -> Folder | None:
