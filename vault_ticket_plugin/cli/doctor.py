@@ -40,7 +40,7 @@ def doctor(profile: str, role: policy.Role, agent_config: str | None, chosen: st
 
     One line each: pass, warn (it works, and should be mended), fail, or skip (does not apply, or an earlier failure
     makes it impossible to tell). Nothing is changed, no refresh token is spent, no secret is shown. The exit code is 0
-    only if nothing failed or was warned of, else that of the first of them.
+    only if nothing failed or was warned of: else that of the first failure, or 78 for warnings alone.
     """
     findings = []
     with contextlib.ExitStack() as stack:
