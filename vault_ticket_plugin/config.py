@@ -113,7 +113,7 @@ def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
     listener = _named(environ, "VAULT_TICKET_AGENT", _address)
     address = listener or configured or agent or _variable(environ, "ADDR", _address)
     auth = table.table("auth")
-    namespace = (table.text("namespace") or variable("NAMESPACE") or "").strip("/") or None
+    namespace = table.get("namespace", "", "", _namespace) or _variable(environ, "NAMESPACE", _namespace) or None
     tls = Tls(
         ca_file=table.path("ca_cert") or variable("CACERT"),
         ca_path=table.path("ca_path") or variable("CAPATH"),
@@ -143,6 +143,13 @@ def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
     if settings.auth.method == "cert" and not settings.tls.client_cert:
         raise table.wrong("client_cert", "a certificate's path, since auth.method is cert (or VAULT_CLIENT_CERT)")
     return settings
+
+
+def _namespace(value: object) -> str:
+    text = text_value(value).strip("/")
+    if not text.isascii():  # it goes into a header
+        raise ValueError("a namespace's path like ops/eu, in plain letters")
+    return text
 
 
 def _address(value: object) -> Address:

@@ -71,8 +71,9 @@ def read(store: Store, where: Location, profile: str, until: Deadline) -> Grant:
         document = store.read(where, until)
     except VaultDenied as denied:
         # Most likely a reader's token, which must not be told to ask for this right.
+        message = f"no fresh ticket is there, and our token may not refresh it: {denied.message}"
         hint = "Readers can't refresh: it takes a host whose token has policies/ticket-refresher.hcl."
-        raise VaultDenied(denied.message, hint) from None
+        raise VaultDenied(message, hint) from None
     return parse(document, where, profile)
 
 

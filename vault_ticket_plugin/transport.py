@@ -286,6 +286,8 @@ def reason_of(error: BaseException) -> str:
             return one.strerror.lower()
     if any(isinstance(one, urllib3.exceptions.ProxyError) for one in seen):
         return "the proxy refused"
+    if any(isinstance(one, requests.exceptions.InvalidProxyURL | requests.exceptions.InvalidSchema) for one in seen):
+        return "the proxy's address can't be used"
     if any(isinstance(one, requests.exceptions.InvalidHeader | requests.exceptions.InvalidURL) for one in seen):
         return "no request can be made of that"
     return "the connection broke"

@@ -72,6 +72,21 @@ def test_an_address_that_is_none(stored: Site, address: str) -> None:
     assert "a:b" not in done.err
 
 
+@pytest.mark.parametrize(("name", "says"), [("nosuch", "namespace not found"), ("a\nb", "wanted"), ("ä", "wanted")])
+def test_a_namespace_that_is_none(stored: Site, name: str, says: str) -> None:
+    stored.helper.environ["VAULT_NAMESPACE"] = name
+    assert_refused(stored.get(), 78, says, "VAULT_NAMESPACE")
+
+
+@pytest.mark.parametrize("proxy", ["::::", "http://[::1", "socks5://127.0.0.1:1"])
+def test_a_proxy_that_can_not_be_used(stored: Site, proxy: str) -> None:
+    stored.helper.environ["HTTPS_PROXY"] = proxy
+    stored.configure(stored.helper, token_url="https://api.nosuch.invalid/token", request_timeout="1s")
+    done = stored.get()
+    assert_refused(done, 75, "can't be reached")
+    assert "in_doubt" not in (stored.grant() or {})["data"]["vault_ticket"]
+
+
 def test_sealed(emulator: Emulator, tmp_path: Path) -> None:
     with DevServer() as bao:
         site = Site(bao, emulator, tmp_path)

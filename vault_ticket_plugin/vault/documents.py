@@ -98,6 +98,8 @@ class VaultStore:
                 "Correct `mount` in the profile, or the token's policies.",
             ) from None
         found = answer.body.get("data")
+        if answer.status == 404 and answer.errors:
+            raise ConfigError(f"Vault can't find {where}: {answer.errors}", "Check VAULT_NAMESPACE or `namespace`.")
         if not isinstance(found, Mapping):
             return
         kind = found.get("type")
