@@ -461,8 +461,9 @@ def test_a_wrong_namespace(well: Site) -> None:
     by_token(well, well.bao.token_for("ticket-refresher", ttl="30m"))
     well.helper.environ["VAULT_NAMESPACE"] = "elsewhere"
     code, found = doctor(well.helper, well.profile)
-    assert (code, found["seal"]["status"], found["rights"]["status"]) == (77, "pass", "fail")
-    assert "in namespace elsewhere" in found["rights"]["hint"]
+    assert (code, found["seal"]["status"], found["mounts"]["status"]) == (77, "pass", "fail")
+    assert "in namespace elsewhere" in found["token"]["hint"]
+    assert "namespace not found" in found["mounts"]["message"]
 
 
 # -- mounts and documents
