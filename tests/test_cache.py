@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 @pytest.fixture
 def cache(folder: Folder, clock: Simulated) -> Cache:
-    return Cache(folder, "support", identity="i" * 16, stamp="-", digest="d" * 64, clock=clock)
+    return Cache(folder, "support", identity="i" * 16, stamp="-", signature="(d)", clock=clock)
 
 
 def entry(cache: Cache, ending: str = ".ticket") -> Path:
@@ -103,7 +103,7 @@ class TestTickets:
         other.put(replace(TICKET, access_token=Secret("theirs")), NOW, WINDOWS)
         assert cache.ticket() is None
 
-    @pytest.mark.parametrize("change", [{"digest": "e" * 64}, {"profile": "other"}])
+    @pytest.mark.parametrize("change", [{"signature": "(e)"}, {"profile": "other"}])
     def test_other_variables_and_other_profiles_have_entries_of_their_own(
         self, cache: Cache, change: dict[str, str]
     ) -> None:
@@ -304,7 +304,7 @@ class TestFailures:
 
     def test_failures_are_shared_by_every_environment_of_one_identity(self, cache: Cache) -> None:
         cache.remember(VaultUnreachable("no answer"))
-        assert replace(cache, digest="e" * 64).failure() is not None
+        assert replace(cache, signature="(e)").failure() is not None
         assert replace(cache, identity="j" * 16).failure() is None
 
     def test_they_are_remembered_where_tickets_are_not(self, cache: Cache) -> None:
@@ -361,7 +361,7 @@ class TestFailures:
 def test_forgetting_takes_the_profiles_tickets_and_failures_under_any_login_and_nothing_else(
     cache: Cache, folder: Folder
 ) -> None:
-    caches = [cache, replace(cache, identity="j" * 16, digest="e" * 64)]
+    caches = [cache, replace(cache, identity="j" * 16, signature="(e)")]
     others = [replace(cache, profile="support-2"), replace(cache, profile="sup")]
     for one in caches + others:
         one.put(TICKET, NOW, WINDOWS)
@@ -398,4 +398,4 @@ class TestRuntimeFolder:
 
 def test_the_name_of_an_entry_is_a_plain_file_name(cache: Cache) -> None:
     cache.put(TICKET, NOW, WINDOWS)
-    assert entry(cache).name == warm.entry_name("support", "d" * 64) == f"support-{'d' * 16}.ticket"
+    assert entry(cache).name == warm.entry_name("support", "(d)") == "support-8a3cf885.ticket"

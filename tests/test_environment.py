@@ -110,26 +110,31 @@ def test_the_state_folder_is_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.state_path({"HOME": "/home/a"}) == "/home/a/.local/state/vault-ticket"
 
 
-class TestDigest:
+class TestSignature:
     @pytest.mark.parametrize("name", environment.NAMES)
     def test_every_relevant_variable_changes_it_and_an_empty_one_is_not_an_unset_one(self, name: str) -> None:
-        made = {environment.digest(environ, None) for environ in ({}, {name: ""}, {name: "a"}, {name: "b"})}
+        made = {environment.signature(environ, None) for environ in ({}, {name: ""}, {name: "a"}, {name: "b"})}
         assert len(made) == 4
 
     def test_the_configurations_path_changes_it(self) -> None:
-        assert environment.digest({}, "/a") != environment.digest({}, "/b") != environment.digest({}, None)
+        assert environment.signature({}, "/a") != environment.signature({}, "/b") != environment.signature({}, None)
 
     def test_other_variables_do_not_change_it(self) -> None:
-        assert environment.digest({"PATH": "/bin", "LANG": "C", "PWD": "/"}, None) == environment.digest({}, None)
+        assert environment.signature({"PATH": "/bin", "LANG": "C", "PWD": "/"}, None) == environment.signature({}, None)
 
     @given(one=st.dictionaries(NAMES.map("VAULT_{}".format), st.text(st.characters(codec="utf-8")), max_size=3))
-    def test_it_does_not_tell_a_value_and_does_not_depend_on_the_order(self, one: dict[str, str]) -> None:
+    def test_it_is_one_line_of_ascii_and_does_not_depend_on_the_order(self, one: dict[str, str]) -> None:
         turned = dict(reversed(one.items()))
-        made = environment.digest(one, "/etc/x")
-        assert made == environment.digest(turned, "/etc/x")
-        assert len(made) == 64
-        assert set(made) <= set("0123456789abcdef")
+        made = environment.signature(one, "/etc/x")
+        assert made == environment.signature(turned, "/etc/x")
+        assert made.isascii()
+        assert made.isprintable()
 
-    def test_a_variable_with_bytes_that_are_no_text_is_digested(self) -> None:
+    @pytest.mark.parametrize("name", sorted(environment.SECRET_NAMES))
+    def test_it_does_not_tell_a_secret(self, name: str) -> None:
+        assert {"BAO_TOKEN", "VAULT_TOKEN", "HTTPS_PROXY"} <= environment.SECRET_NAMES
+        assert "hvs.CAES" not in environment.signature({name: "hvs.CAES"}, None)
+
+    def test_a_variable_with_bytes_that_are_no_text_is_told_too(self) -> None:
         """os.environ brings such bytes as lone surrogates."""
-        assert environment.digest({"HOME": "/h\udcff"}, None) != environment.digest({"HOME": "/h"}, None)
+        assert environment.signature({"HOME": "/h\udcff"}, None) != environment.signature({"HOME": "/h"}, None)

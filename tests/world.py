@@ -148,7 +148,7 @@ class FakeProcess:
         self.profile = profile
         self.store = host.world.vault.session(host.clock)
         self.endpoint = FakeEndpoint(host.world.server)
-        self.cache = Cache(host.runtime, profile.name, "identity", "stamp", "digest", host.clock)
+        self.cache = Cache(host.runtime, profile.name, "identity", "stamp", "signature", host.clock)
         self.transaction = Transaction(
             profile, self.store, self.endpoint, host.journal, holder, GRANT_IDENTITY, host.clock
         )

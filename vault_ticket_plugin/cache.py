@@ -56,7 +56,7 @@ class _Last:
 class Cache:
     """What one profile's calls remember. Without a folder, nothing.
 
-    `identity` fingerprints everything that decides which ticket it is; `stamp` and `digest` tell the warm path under
+    `identity` fingerprints everything that decides which ticket it is; `stamp` and `signature` tell the warm path under
     which configuration file and environment an entry was made.
     """
 
@@ -64,13 +64,13 @@ class Cache:
     profile: str
     identity: str
     stamp: str
-    digest: str
+    signature: str
     clock: Clock
     tickets: bool = True
 
     @property
     def _name(self) -> str:
-        return warm.entry_name(self.profile, self.digest)
+        return warm.entry_name(self.profile, self.signature)
 
     @property
     def _failure_name(self) -> str:
@@ -114,7 +114,7 @@ class Cache:
             "expires_at": ticket.expires_at,
         }
         lines = [
-            *(warm.MAGIC, self.stamp, self.digest, self.identity),
+            *(warm.MAGIC, self.stamp, self.signature, self.identity),
             " ".join(repr(one) for one in times),
             json.dumps(plain),
             *(f"{name}\t{show(ticket)}" for name, show in PLAIN.items()),

@@ -48,6 +48,9 @@ NAMES = (
     *PROXY_NAMES,
 )
 
+# A Vault token; a proxy's password. Their values go into no file.
+SECRET_NAMES = frozenset({"BAO_TOKEN", "VAULT_TOKEN", *PROXY_NAMES})
+
 DEFAULT_PROFILE = "default"
 PROFILE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -117,9 +120,15 @@ def state_path(environ: Mapping[str, str]) -> str:
     return os.path.join(home(environ), ".local", "state", "vault-ticket")
 
 
-def digest(environ: Mapping[str, str], config: str | None) -> str:
-    """A fingerprint of the configuration's path and of every variable in NAMES; it tells none of their values."""
+def signature(environ: Mapping[str, str], config: str | None) -> str:
+    """The configuration's path and every variable in NAMES, in one line of ASCII; of a secret only a fingerprint."""
+    return ascii((config, *((name, _unsecret(name, environ[name])) for name in NAMES if name in environ)))
+
+
+def _unsecret(name: str, value: str) -> str:
+    if name not in SECRET_NAMES or not value:
+        return value
+    # Not at the top: it loads OpenSSL's library, the dearest import of the warm path, and few calls need it.
     import hashlib
 
-    parts = [config or "", *(f"{name}={environ[name]}" for name in NAMES if name in environ)]
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()

@@ -5,7 +5,7 @@ how long it is good for, and what each simple format prints, so that nothing her
 
     vault-ticket 1
     <configuration: path, size, mtime, inode>
-    <digest of the environment>
+    <signature of the environment>
     <identity of the ticket>
     <wall clock> <monotonic clock> <seconds until the soft window> <seconds usable> <Vault's time then>
     <the ticket as JSON>
@@ -16,6 +16,7 @@ Whatever is not exactly as expected is a miss, and the whole program answers.
 
 from __future__ import annotations
 
+import binascii
 import os
 import time
 
@@ -41,14 +42,14 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     if not environment.is_profile_name(profile):
         return None
     config = environment.config_path(environ)
-    digest = environment.digest(environ, config)
+    signature = environment.signature(environ, config)
     try:
         with Folder(environment.runtime_path(environ), create=False) as folder:
-            text = folder.read(entry_name(profile, digest))
+            text = folder.read(entry_name(profile, signature))
             if any(name.endswith(".journal") and name.rpartition("-")[0] == profile for name in folder.names()):
                 return None  # a refresh token that has to be saved before anything else
         lines = (text or "").split("\n")
-        if lines[0] != MAGIC or lines[1] != stamp(config) or lines[2] != digest:
+        if lines[0] != MAGIC or lines[1] != stamp(config) or lines[2] != signature:
             return None
         wall, monotonic, fresh = [float(part) for part in lines[4].split(" ")[:3]]
     except (OSError, ValueError, IndexError):
@@ -63,8 +64,9 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def entry_name(profile: str, digest: str) -> str:
-    return f"{profile}-{digest[:16]}.ticket"
+def entry_name(profile: str, signature: str) -> str:
+    """A checksum will do: of two environments that share one, each takes the other's entry for a miss."""
+    return f"{profile}-{binascii.crc32(signature.encode()):08x}.ticket"
 
 
 def stamp(config: str | None) -> str:

@@ -85,7 +85,7 @@ class Wiring:
             profile=profile.name,
             identity=self.settings.identity(profile),
             stamp=self.settings.stamp,
-            digest=environment.digest(self.environ, self.settings.path),
+            signature=environment.signature(self.environ, self.settings.path),
             clock=self.clock,
             tickets=self.cached and self.settings.cache,
         )
