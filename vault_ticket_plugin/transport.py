@@ -92,10 +92,11 @@ class Transport:
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 reason = "it took too long" if current.cut or until.passed() else reason_of(error)
                 raise (Interrupted if current.sent else NotSent)(reason) from None
-            if current.cut:
-                raise Interrupted("it took too long")
-            if not content and not _says_how_it_ends(response):
-                raise Interrupted("the connection broke")  # cut in its head: http.client takes that for the whole
+            if not _is_sized(response):  # one that is has been found whole, however late
+                if current.cut:
+                    raise Interrupted("it took too long")
+                if not content and not _ends_with_connection(response):
+                    raise Interrupted("the connection broke")  # cut in its head: http.client takes that for the whole
         return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
 
     def close(self) -> None:
@@ -239,10 +240,14 @@ class _Adapter(HTTPAdapter):
         return host, pool
 
 
-def _says_how_it_ends(response: requests.Response) -> bool:
-    """By a length, or by saying that the connection ends with it (RFC 9112 sections 6.3 and 9.3)."""
-    sized = "content-length" in response.headers or response.raw.chunked or response.status_code in (204, 304)
-    return sized or response.raw.version == 10 or "close" in response.headers.get("connection", "").lower()
+def _is_sized(response: requests.Response) -> bool:
+    """RFC 9112 section 6.3; http.client and urllib3 raise where less comes than is said."""
+    return "content-length" in response.headers or response.raw.chunked or response.status_code in (204, 304)
+
+
+def _ends_with_connection(response: requests.Response) -> bool:
+    """RFC 9112 section 9.3."""
+    return response.raw.version == 10 or "close" in response.headers.get("connection", "").lower()
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
