@@ -12,11 +12,11 @@ NAME = vault_ticket_plugin.__name__
 ROOT = Path(vault_ticket_plugin.__file__).parent
 # From the ground up: a module imports from its own room and those before it. `x.*` is a package and all in it.
 ROOMS = (
-    "__init__ secret errors durations environment folder warm clock log jwt",
+    "__init__ secret errors durations environment folder limits warm clock log jwt",
     "model",
     "ports settings",
     "config toml_table policy provision secret_file agent_login agent_config formats.*",
-    "answer grant leased rotation verdicts journal hostlock cache transaction seeding issuer",
+    "answer grant leased rotation verdicts journal hostlock cache transaction seeding issuer child fresh_file",
     "transport ticket_api vault.*",
     "wiring report doctor.*",
     "cli.* entry __main__",

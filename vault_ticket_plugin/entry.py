@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from vault_ticket_plugin import warm
+from vault_ticket_plugin import limits, warm
 
 
 def main() -> int:
     """The exit code. What the warm path can answer is answered here."""
-    _no_core_file()
+    limits.no_core_file()
     text = warm.answer(sys.argv[1:], os.environ)
     if text is not None:
         try:
@@ -24,13 +24,3 @@ def main() -> int:
     from vault_ticket_plugin.cli import run
 
     return run()
-
-
-def _no_core_file() -> None:
-    """A core file would hold the tokens in memory."""
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    except (ImportError, OSError, ValueError):
-        return  # a system without such limits

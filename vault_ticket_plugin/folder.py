@@ -121,15 +121,22 @@ class Folder:
         """The files here, temporary ones left out."""
         return sorted(name for name in os.listdir(self.fd) if not name.startswith(_TEMPORARY))
 
+    def sweep(self, suffix: str, beside: str, seconds: float) -> None:
+        """Remove the files with that suffix that were written so long before the file `beside`."""
+        now = os.stat(beside, dir_fd=self.fd, follow_symlinks=False).st_mtime
+        self._remove_old([name for name in self.names() if name.endswith(suffix)], now - seconds)
+
     def _sweep(self, now: float) -> None:
         """Remove what killed writers left: each may hold a token. `now`: by the file system's clock."""
-        for name in os.listdir(self.fd):
-            if name.startswith(_TEMPORARY):
-                try:
-                    if now - os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mtime > STALE_SECONDS:
-                        self.remove(name)
-                except OSError:
-                    continue  # another sweeper was quicker
+        self._remove_old([name for name in os.listdir(self.fd) if name.startswith(_TEMPORARY)], now - STALE_SECONDS)
+
+    def _remove_old(self, names: list[str], before: float) -> None:
+        for name in names:
+            try:
+                if os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mtime < before:
+                    self.remove(name)
+            except OSError:
+                continue  # another sweeper was quicker
 
 
 def _make(path: str) -> None:

@@ -57,6 +57,13 @@ class Issuer:
             )
         return ticket
 
+    def left(self, ticket: Ticket) -> float:
+        """Seconds that a ticket of ours is good for, by Vault's clock."""
+        cached = self.cache.ticket()
+        if cached is not None and cached.ticket.access_token == ticket.access_token:
+            return ticket.left(cached.now)
+        return ticket.left(self.connect().store.now())
+
     def replay(self, until: Deadline) -> None:
         """Bring what an earlier run could not save into Vault, unless another process here is at it."""
         if self._journal_waits():

@@ -32,6 +32,7 @@ is not OAuth; 77 denied by Vault, or the grant is dead; 78 configuration, or the
 COMMANDS = (
     "agent-config",
     "doctor",
+    "exec",
     "get",
     "git-credential",
     "policy",

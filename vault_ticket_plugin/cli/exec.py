@@ -1,0 +1,148 @@
+"""`vault-ticket exec`: run a program that finds a valid access token where it looks for one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import signal
+from collections.abc import Callable
+from functools import partial
+
+import click
+
+from vault_ticket_plugin import child
+from vault_ticket_plugin.cache import open_runtime
+from vault_ticket_plugin.cli import common, terminal
+from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
+from vault_ticket_plugin.errors import ConfigError
+from vault_ticket_plugin.formats.plain import ENVIRONMENT_NAME, as_token
+from vault_ticket_plugin.fresh_file import STALE_SECONDS, SUFFIX, FreshFile
+from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.transaction import Demand
+from vault_ticket_plugin.wiring import wired
+
+# WLCG bearer token discovery: a client looks at the first, then at the file that the second names.
+BEARER_TOKEN, BEARER_TOKEN_FILE = "BEARER_TOKEN", "BEARER_TOKEN_FILE"
+A_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+# What env(1) and the shells return for a command that can't be run, and that is not there.
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+BY_SIGNAL = 128
+
+
+class BeforeACommand(click.Command):
+    """Ours is what stands before the first `--`; what stands after it is another program's, untouched."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        command = tuple(args[at + 1 :])
+        rest = super().parse_args(ctx, args[:at])
+        if not any(command[:1]) and not ctx.resilient_parsing:
+            raise click.UsageError("there is no command: put it after `--`", ctx)
+        ctx.params["command"] = command
+        return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "--", "COMMAND..."]
+
+
+@click.command("exec", cls=BeforeACommand, short_help="Run a command that gets the access token.")
+@common.profile_argument
+@click.option(
+    "--env",
+    "variable",
+    metavar="NAME",
+    help=f"The variable with the token (default {ENVIRONMENT_NAME}), or with --file the one with the file's path "
+    f"(default {BEARER_TOKEN_FILE}).",
+)
+@click.option("--file", "in_file", is_flag=True, help="Put the token into a file that is kept fresh meanwhile.")
+@click.option(
+    "--min-ttl",
+    type=common.Duration(),
+    default=0.0,
+    help="The least time that the token must still be valid as COMMAND starts, like 5m.",
+)
+@common.logging_options
+def exec(profile: str, variable: str | None, in_file: bool, min_ttl: float, command: tuple[str, ...]) -> None:
+    """Run COMMAND with the access token of PROFILE in its environment, or in a file that is kept fresh.
+
+    No shell is in between. Standard input and output are COMMAND's own, and its exit code is ours; 126 and 127 mean
+    that it can't be run or is not there.
+
+    A variable keeps the value it has at the start. A command that runs longer than a token lives needs --file: the
+    file is readable by its owner alone, is replaced in one step before the token in it ends, and is removed when
+    COMMAND ends. Signals are passed on.
+
+    \b
+      vault-ticket exec support -- ./report --since yesterday
+      vault-ticket exec support --env API_TOKEN -- ./report
+      vault-ticket exec support --file -- ./sync-forever
+    """
+    name = variable or (BEARER_TOKEN_FILE if in_file else ENVIRONMENT_NAME)
+    if not A_VARIABLE.fullmatch(name):
+        raise click.BadParameter("a variable's name has letters, digits and _", param_hint="--env")
+    settings, wanted = common.load_profile(profile)
+    ticket, left = _ask(settings, wanted, Demand(min_ttl=min_ttl))
+    if not in_file:
+        _run(command, lambda: child.become(command, {**os.environ, name: as_token(ticket)}))
+        return
+    folder = open_runtime(os.environ)
+    if folder is None:
+        raise ConfigError("there is no folder for the token's file", "Set XDG_RUNTIME_DIR to one that is yours alone.")
+    with folder:
+        file = FreshFile(
+            folder=folder,
+            name=f"{wanted.name}-{secrets.token_hex(8)}{SUFFIX}",
+            ask=lambda: _ask(settings, wanted, Demand()),
+            windows=wanted.windows,
+            clock=HOST_CLOCK,
+        )
+        status = _run(command, lambda: _with_file(command, file, name, ticket, left))
+    _end_as(status)
+
+
+def _ask(settings: Settings, wanted: Profile, demand: Demand) -> tuple[Ticket, float]:
+    """Each time with a login of its own, which is given back: a command may run for weeks."""
+    with wired(settings, os.environ) as wiring:
+        issuer = wiring.issuer(wanted)
+        ticket = issuer.ticket(demand, Deadline.after(settings.timeout))
+        return ticket, issuer.left(ticket)
+
+
+def _with_file(command: tuple[str, ...], file: FreshFile, name: str, ticket: Ticket, left: float) -> int:
+    environ = {**os.environ, name: file.path}
+    if name == BEARER_TOKEN_FILE:
+        environ.pop(BEARER_TOKEN, None)  # it would be preferred
+    try:
+        file.write(ticket)
+        file.folder.sweep(SUFFIX, file.name, STALE_SECONDS)
+    except OSError as error:
+        raise ConfigError(f"{file.path} can't be written: {error.strerror}", "Correct its folder.") from None
+    try:
+        return child.supervise(command, environ, partial(file.keep, ticket, left))
+    finally:
+        file.folder.remove(file.name)  # where it could not even be started
+
+
+def _run(command: tuple[str, ...], run: Callable[[], int]) -> int:
+    try:
+        return run()
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        what = "is not there" if missing else f"can't be run ({(error.strerror or 'no reason given').lower()})"
+        code = NOT_FOUND if missing else NOT_EXECUTABLE
+        terminal.show_error(f"{command[0]} {what}", "", code)
+        raise click.exceptions.Exit(code) from None
+
+
+def _end_as(status: int) -> None:
+    """As the command ended: whoever waits for us sees the same."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        raise click.exceptions.Exit(BY_SIGNAL + number)  # where the signal is ignored or blocked
+    raise click.exceptions.Exit(os.waitstatus_to_exitcode(status))

@@ -1,0 +1,91 @@
+"""A file that always holds a valid access token, for as long as a program runs that reads it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vault_ticket_plugin.clock import Clock
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.folder import Folder
+from vault_ticket_plugin.formats.plain import as_token
+from vault_ticket_plugin.model import Ticket, Windows
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".bearer"
+# A writer that was killed could not remove its file. A living one has written it anew by then.
+STALE_SECONDS = 7 * 86400.0
+# Not all hosts whose commands began together ask together: later by up to this share of the soft window.
+SPREAD = 0.1
+# Between two tries where a refresh fails, or another holder is at it.
+RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
+# A machine that was suspended is noticed so soon: a thread's wait does not count that time.
+LONGEST_WAIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FreshFile:
+    """`ask`: a ticket, and for how many seconds it is good."""
+
+    folder: Folder
+    name: str
+    ask: Callable[[], tuple[Ticket, float]]
+    windows: Windows
+    clock: Clock
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder.path, self.name)
+
+    def write(self, ticket: Ticket) -> None:
+        """Without a newline: not every reader strips one. OSError where the folder is full."""
+        self.folder.write(self.name, as_token(ticket))
+
+    def keep(self, ticket: Ticket, left: float, ended: threading.Event) -> None:
+        """Ask again as the soft window begins, and so on; when `ended` is set, remove the file."""
+        retry = RETRY_FIRST
+        try:
+            pause = self._pause(ticket, left)
+            while not self._wait(max(pause, 0.0), ended):
+                pause = 0.0
+                try:
+                    found, left = self.ask()
+                    if found.access_token != ticket.access_token:
+                        ticket = found
+                        self.write(ticket)
+                    pause = self._pause(ticket, left)
+                except VaultTicketError as error:
+                    self._warn(f"{error.message}. {error.hint}")
+                except OSError as error:
+                    self._warn(f"{self.path} can't be written ({(error.strerror or 'no reason given').lower()})")
+                except Exception as error:  # noqa: BLE001 - its text may quote a value, and the next try may work
+                    self._warn(f"this is a bug in vault-ticket: {type(error).__name__}")
+                if pause > 0:
+                    retry = RETRY_FIRST
+                else:
+                    pause = random.uniform(retry / 2, retry)  # noqa: S311 - spreads load, guards nothing
+                    retry = min(retry * 2, RETRY_LONGEST)
+        finally:
+            self.folder.remove(self.name)
+
+    def _pause(self, ticket: Ticket, left: float) -> float:
+        """Seconds until the soft window, and a little more; 0 in it."""
+        soft = self.windows.soft_for(ticket.lifetime)
+        pause = left - soft
+        return pause + random.uniform(0, SPREAD * soft) if pause > 0 else 0.0  # noqa: S311 - as above
+
+    def _wait(self, seconds: float, ended: threading.Event) -> bool:
+        """Whether it has ended meanwhile."""
+        at = self.clock.monotonic() + seconds
+        while (left := at - self.clock.monotonic()) > 0:
+            if ended.wait(min(left, LONGEST_WAIT)):
+                return True
+        return ended.is_set()
+
+    def _warn(self, what: str) -> None:
+        log.warning("the token file keeps the token that it has: %s", what)
