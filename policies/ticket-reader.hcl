@@ -9,3 +9,8 @@ path "secret/data/ticket/+/token" {
 path "auth/token/renew-self" {
   capabilities = ["update"]
 }
+
+# `vault-ticket get --wrap`: hand a ticket over by a token that works once.
+path "sys/wrapping/wrap" {
+  capabilities = ["update"]
+}

@@ -40,3 +40,8 @@ path "auth/token/revoke-self" {
 path "auth/token/renew-self" {
   capabilities = ["update"]
 }
+
+# `vault-ticket get --wrap`: hand a ticket over by a token that works once.
+path "sys/wrapping/wrap" {
+  capabilities = ["update"]
+}

@@ -11,6 +11,7 @@ from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.settings import Profile
 
 POLICIES = Path(__file__).parents[1] / "policies"
+COMMON = {policy.RENEW_SELF: ("update",), policy.WRAP: ("update",)}
 OWN = Profile("billing", grant=Location("team/kv", "a/grant"), ticket=Location("team/kv", "a/token"))
 
 
@@ -32,14 +33,14 @@ def test_a_profile_at_the_default_paths_has_the_same_rules_for_itself_alone(role
 
 
 def test_own_paths_are_named_part_by_part() -> None:
-    assert paths("reader", OWN) == {"team/kv/data/a/token": ("read",), policy.RENEW_SELF: ("update",)}
+    assert paths("reader", OWN) == {"team/kv/data/a/token": ("read",), **COMMON}
     assert "team/kv/metadata/a/grant" in paths("operator", OWN)
     assert "team/kv/destroy/a/token" in paths("refresher", OWN)
 
 
 def test_a_ticket_on_kv_v1_has_one_path_and_no_metadata() -> None:
     profile = Profile("billing", grant=OWN.grant, ticket=Location("old", "a/token", 1))
-    assert paths("reader", profile) == {"old/a/token": ("read",), policy.RENEW_SELF: ("update",)}
+    assert paths("reader", profile) == {"old/a/token": ("read",), **COMMON}
     assert paths("refresher", profile)["old/a/token"] == ("create", "read", "update", "delete")
     assert paths("operator", profile)["old/a/token"] == ("create", "read", "update")
     assert not [path for role in policy.ROLES for path in paths(role, profile) if path.startswith("old/metadata")]

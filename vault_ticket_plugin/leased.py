@@ -43,7 +43,7 @@ def look(store: Store, where: Location, until: Deadline) -> Leased:
 def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until: Deadline) -> None:
     """Put the ticket there, unless one that lasts longer has come meanwhile."""
     where = profile.ticket
-    data = _data(ticket)
+    data = data_of(ticket)
     if where.kv_version == 1:
         # A promise that holds whenever it is read: the ticket is replaced when its soft window begins.
         data["ttl"] = f"{max(1, int(profile.windows.soft_for(ticket.lifetime) / 2))}s"
@@ -87,7 +87,8 @@ def _span_is_right(span: float | None, wanted: float) -> bool:
     return span is not None and wanted - slack <= span <= wanted + 0.001
 
 
-def _data(ticket: Ticket) -> dict[str, Any]:
+def data_of(ticket: Ticket) -> dict[str, Any]:
+    """The ticket as the leased path has it."""
     return {
         "access_token": ticket.access_token.reveal(),
         "token_type": ticket.token_type,

@@ -24,6 +24,7 @@ LOOKUP_SELF = "auth/token/lookup-self"
 CAPABILITIES_SELF = "sys/capabilities-self"
 REVOKE_SELF = "auth/token/revoke-self"
 RENEW_SELF = "auth/token/renew-self"
+WRAP = "sys/wrapping/wrap"
 
 # What means something else than itself in a policy's path.
 PATTERNS = ("*", "{{", "}}")
@@ -47,6 +48,7 @@ class Rule:
 
 # Observed: 806 logins in 10 s by OpenBao 2.7.2's agent, with tokens of 4 s and without this.
 _RENEW = Rule(RENEW_SELF, ("update",), "An agent renews its token, and logs in far too often where it may not.")
+_WRAP = Rule(WRAP, ("update",), "`vault-ticket get --wrap`: hand a ticket over by a token that works once.")
 
 
 def rules(role: Role, profile: Profile) -> tuple[Rule, ...]:
@@ -93,6 +95,7 @@ def _refresher(grant: Location, ticket: Location) -> tuple[Rule, ...]:
         Rule(CAPABILITIES_SELF, ("update",), "… and its rights, for `vault-ticket doctor`."),
         Rule(REVOKE_SELF, ("update",), "Give back the token of a one-shot login."),
         _RENEW,
+        _WRAP,
     )
 
 
@@ -112,7 +115,7 @@ def _leased(ticket: Location) -> tuple[Rule, ...]:
 
 
 def _reader(_grant: Location, ticket: Location) -> tuple[Rule, ...]:
-    return Rule(path_of(ticket), ("read",)), _RENEW
+    return Rule(path_of(ticket), ("read",)), _RENEW, _WRAP
 
 
 def _operator(grant: Location, ticket: Location) -> tuple[Rule, ...]:

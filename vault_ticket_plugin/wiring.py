@@ -21,7 +21,9 @@ from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.hostlock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.journal import Journal
+from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.ports import TokenEndpoint
+from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile, Settings
 from vault_ticket_plugin.transaction import Transaction
 
@@ -78,6 +80,16 @@ class Wiring:
         from vault_ticket_plugin.ticket_api import TicketApi
 
         return TicketApi(profile, self.clock)
+
+    def wrap(self, ticket: Ticket, seconds: float, until: Deadline) -> Secret:
+        from vault_ticket_plugin.vault import wrapping
+
+        return wrapping.wrap(self.session, ticket, seconds, until)
+
+    def unwrap(self, token: Secret, until: Deadline) -> Ticket:
+        from vault_ticket_plugin.vault import wrapping
+
+        return wrapping.unwrap(self.session, token, until)
 
     def cache(self, profile: Profile) -> Cache:
         return Cache(

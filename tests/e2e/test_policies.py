@@ -105,11 +105,11 @@ def reader_works(site: Site) -> bool:
     """Reads the ticket; an agent with the reader's token renews that, too."""
     site.put_ticket(left=3000)
     renewed = site.bao.api("POST", "auth/token/renew-self", {}, token=site.reader.environ["VAULT_TOKEN"])[0]
-    return renewed == 200 and site.reader.run("get", site.profile).code == 0
+    return renewed == 200 and site.reader.run("get", site.profile, "--wrap", "9s").code == 0
 
 
 def refresher_works(site: Site) -> bool:
-    """Publishes, withdraws, and gives its own token back."""
+    """Publishes, wraps, withdraws, and gives its own token back."""
     before = accessors(site)
     log_in_by_approle(site)
     site.put_grant({"refresh_token": site.api.issue_grant(CLIENT), "client_id": CLIENT})
@@ -121,6 +121,8 @@ def refresher_works(site: Site) -> bool:
         if done.code or done.err or not is_published(site, lease):
             return False
     if site.helper.run("revoke", site.profile).code != 0 or not accessors(site) <= before:
+        return False
+    if site.get("--wrap", "9s").code != 0:
         return False
     # An agent has the refresher's token: the first is its heartbeat, and it renews. `doctor` asks the others.
     token = site.bao.token_for(f"cut-{site.profile}", ttl="1m", no_default_policy=True)

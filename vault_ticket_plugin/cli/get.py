@@ -10,6 +10,7 @@ from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.formats import FORMATS
+from vault_ticket_plugin.formats.plain import as_secret
 from vault_ticket_plugin.formats.shape import Context
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Ticket
@@ -22,6 +23,12 @@ from vault_ticket_plugin.wiring import wired
 OVERTIME = 7.0
 # Between two tries of --wait.
 WAIT_FIRST, WAIT_LONGEST = 1.0, 4.0
+
+
+def _at_least_a_second(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and value < 1:
+        raise click.BadParameter("at least 1s")
+    return value
 
 
 @click.command(short_help="Print a valid access token.")
@@ -50,10 +57,23 @@ WAIT_FIRST, WAIT_LONGEST = 1.0, 4.0
     help="Give up waiting after this time (default 20s, or the configured one).",
 )
 @click.option("--wait", is_flag=True, help="After a failure try again until the timeout.")
+@click.option(
+    "--wrap",
+    type=common.Duration(),
+    callback=_at_least_a_second,
+    help="Print a token of Vault that gives the credential once, within this time, by `vault-ticket unwrap`.",
+)
 @click.option("--no-cache", is_flag=True, help="Neither read nor write this host's cache of tickets.")
 @common.logging_options
 def get(
-    profile: str, chosen: str, min_ttl: float, force: bool, timeout: float | None, wait: bool, no_cache: bool
+    profile: str,
+    chosen: str,
+    min_ttl: float,
+    force: bool,
+    timeout: float | None,
+    wait: bool,
+    wrap: float | None,
+    no_cache: bool,
 ) -> None:
     """Print a valid access token of PROFILE (default: $VAULT_TICKET_PROFILE, else `default`).
 
@@ -64,6 +84,10 @@ def get(
       vault-ticket get support --format header --min-ttl 5m
       eval "$(vault-ticket get support --format env)"
     """
+    if wrap is not None:
+        if chosen != DEFAULT_FORMAT:
+            raise click.UsageError("what is wrapped has no format yet: `vault-ticket unwrap --format` chooses it")
+        min_ttl = max(min_ttl, wrap)  # it may be unwrapped in the last moment
     form = FORMATS[chosen]
     with terminal.manners_of(form):
         settings, wanted = common.load_profile(profile)
@@ -76,9 +100,10 @@ def get(
         with wired(settings, os.environ, cached=not no_cache) as wiring:
             issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
             ticket = _patiently(issuer, demand, until) if wait else issuer.ticket(demand, until)
-            terminal.show_credential(form.show(ticket, context) + "\n")
-            if form.appended:
-                terminal.append_credential(form.appended(ticket, context))
+            if wrap is None:
+                terminal.show_ticket(ticket, form, context)
+            else:
+                terminal.show_credential(as_secret(wiring.wrap(ticket, wrap, until)) + "\n")
 
 
 def _deadline(timeout: float) -> Deadline:

@@ -41,6 +41,7 @@ COMMANDS = (
     "status",
     "store",
     "terraform-credentials",
+    "unwrap",
 )
 
 

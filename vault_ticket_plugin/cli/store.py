@@ -11,12 +11,8 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.seeding import Seeding
 from vault_ticket_plugin.wiring import Wiring, wired
-
-# A refresh token is a few hundred letters at most; more is another file.
-LARGEST_TOKEN = 1 << 16
 
 
 @click.command(short_help="Put a refresh token into Vault.")
@@ -44,7 +40,7 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
     settings, wanted = common.load_profile(profile)
     with wired(settings, os.environ) as wiring:
         client = client_id or wanted.client_id
-        token = _read_token(source)
+        token = terminal.read_secret("Refresh token (not shown)", "refresh token", source)
         if client is None:
             if source is not None or not sys.stdin.isatty():
                 raise click.UsageError("the profile has no client_id: give it with --client-id")
@@ -66,19 +62,6 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             wiring.cache(wanted).forget()
         proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
         terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")
-
-
-def _read_token(source: IO[str] | None) -> Secret:
-    if source is not None:
-        text = source.read(LARGEST_TOKEN)
-    elif sys.stdin.isatty():
-        text = click.prompt("Refresh token (not shown)", hide_input=True, err=True)
-    else:
-        text = sys.stdin.read(LARGEST_TOKEN)
-    text = text.strip()
-    if not text or not text.isprintable() or " " in text:
-        raise click.UsageError("that is no refresh token: wanted one word on one line")
-    return Secret(text)
 
 
 def _save_what_waits(wiring: Wiring, name: str, until: Deadline) -> None:

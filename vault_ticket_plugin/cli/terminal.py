@@ -7,13 +7,15 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO, TextIO
 
 import click
 
 from vault_ticket_plugin.errors import OutputLost, VaultTicketError
-from vault_ticket_plugin.formats.shape import Appended, Format
+from vault_ticket_plugin.formats.shape import Appended, Context, Format
 from vault_ticket_plugin.log import NAME, JsonLines
+from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.secret import Secret
 
 # What a program asks is a few lines; more is something else.
 LONGEST_QUESTION = 1 << 16
@@ -35,6 +37,12 @@ def show_credential(text: str) -> None:
         ) from None
 
 
+def show_ticket(ticket: Ticket, form: Format, context: Context) -> None:
+    show_credential(form.show(ticket, context) + "\n")
+    if form.appended:
+        append_credential(form.appended(ticket, context))
+
+
 def append_credential(to: Appended) -> None:
     """To a file that the caller named and made: one of our making might be readable by others."""
     try:
@@ -53,6 +61,20 @@ def question() -> str:
         return stream.read(LONGEST_QUESTION)
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def read_secret(prompt: str, what: str, source: IO[str] | None = None) -> Secret:
+    """One word from `source`, else from standard input: from a person by a prompt that does not show it."""
+    if source is not None:
+        text = source.read(LONGEST_QUESTION)
+    elif sys.stdin.isatty():
+        text = click.prompt(prompt, hide_input=True, err=True)
+    else:
+        text = sys.stdin.read(LONGEST_QUESTION)
+    text = text.strip()
+    if not text or not text.isprintable() or " " in text:
+        raise click.UsageError(f"that is no {what}: wanted one word on one line")
+    return Secret(text)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import shlex
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.secret import Secret
 
 ENVIRONMENT_NAME = "TICKET_ACCESS_TOKEN"
 
@@ -21,6 +22,10 @@ def as_json(ticket: Ticket) -> str:
             "Expiration": to_rfc3339(ticket.expires_at),
         }
     )
+
+
+def as_secret(secret: Secret) -> str:
+    return secret.reveal()
 
 
 def as_token(ticket: Ticket) -> str:

@@ -1,0 +1,54 @@
+"""Response wrapping: a ticket behind a token that works once, so that it can be handed over.
+
+`sys/wrapping/wrap` takes the very ticket that the issuer has just vouched for. A read of the leased path with
+X-Vault-Wrap-TTL would need no rule in the policies, but wraps whatever is there at that moment: an expired version too,
+which unwraps to nothing, and on KV v2 the document's history with it (docs/decisions/0014).
+"""
+
+from __future__ import annotations
+
+from vault_ticket_plugin import leased
+from vault_ticket_plugin.clock import Deadline, to_rfc3339
+from vault_ticket_plugin.errors import StoredDataInvalid, TokenRefused, VaultDenied
+from vault_ticket_plugin.model import Document, Ticket
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.vault.session import VaultSession, refused
+
+
+def wrap(session: VaultSession, ticket: Ticket, seconds: float, until: Deadline) -> Secret:
+    """A wrapping token for the data of the leased path, good for so many seconds."""
+    headers = {"X-Vault-Wrap-TTL": f"{max(1, int(seconds))}s"}
+    answer = session.call("POST", "sys/wrapping/wrap", until, leased.data_of(ticket), headers=headers)
+    if answer.status != 200:
+        raise refused(answer, "wrapping the ticket")
+    token = (answer.body.get("wrap_info") or {}).get("token")
+    if not isinstance(token, str):
+        raise StoredDataInvalid("Vault's answer has no wrapping token", "Try again.")
+    return Secret(token)
+
+
+def unwrap(session: VaultSession, token: Secret, until: Deadline) -> Ticket:
+    """The ticket behind it; a second time there is none. The token itself is the login."""
+    try:
+        answer = session.call("POST", "sys/wrapping/unwrap", until, token=token)
+    except TokenRefused:  # OpenBao says so with a 400, others with a 403
+        raise _used() from None
+    if answer.status == 400:
+        raise _used()
+    data = answer.body.get("data")
+    ticket = leased.parse(Document(data)) if answer.status == 200 and isinstance(data, dict) else None
+    if ticket is None:
+        raise StoredDataInvalid("what was wrapped is no ticket", "Wrap one by `vault-ticket get --wrap 60s`.")
+    if not ticket.usable(session.now()):
+        raise StoredDataInvalid(
+            f"the ticket that was wrapped ended at {to_rfc3339(ticket.expires_at)}", "Have another one wrapped."
+        )
+    return ticket
+
+
+def _used() -> VaultDenied:
+    return VaultDenied(
+        "Vault does not know this wrapping token: it was used already, or has expired",
+        "It works once. If you have not used it, somebody else may have: withdraw the ticket "
+        "(`vault-ticket revoke PROFILE`), and have a new one wrapped (`vault-ticket get PROFILE --force --wrap 60s`).",
+    )
