@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,13 +20,13 @@ KILLED_AFTER = 30.0
 
 
 @contextmanager
-def slow(address: str, seconds: float) -> Iterator[str]:
-    """The same server, each answer that much later; its address."""
+def slow(address: str, delay: Callable[[], float]) -> Iterator[str]:
+    """The same server, each answer so many seconds later; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            over.wait(seconds)
+            over.wait(delay())
             back = HTTPConnection(urlsplit(address).netloc, timeout=30)
             back.request(self.command, self.path, body, dict(self.headers))
             answer = back.getresponse()
@@ -150,15 +150,20 @@ def test_through_a_listener_that_is_no_address(site: Site) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [4.8, 6.3])
-def test_with_vault_and_the_api_slow_it_is_over_before_an_agent_kills_it(site: Site, delay: float) -> None:
-    """The worst there is: each answer of Vault just in time for the next question, and none from the API."""
+def test_with_vault_and_the_api_slow_it_is_over_before_an_agent_kills_it(site: Site) -> None:
+    """The worst there is: the spend begins late in a call, the API is silent, and Vault again when it is released."""
     site.put_grant({"refresh_token": site.api.issue_grant(CLIENT), "client_id": CLIENT})
     site.api.behaviour.next = [faults.late(60, processed=False)] * 3
+    first = iter([19.3])
+
+    def delay() -> float:
+        return 20.0 if site.api.stats().requests else next(first, 0.0)
+
     with slow(site.bao.address, delay) as address:
         before = time.monotonic()
         done = site.get(env={"VAULT_ADDR": address})
         took = time.monotonic() - before
-    assert done.code == 75
+    assert done.code == 75, done.err
     assert site.api.stats().requests >= 1
+    print(f"took {took:.1f} s")
     assert took < KILLED_AFTER
