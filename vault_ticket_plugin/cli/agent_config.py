@@ -23,7 +23,13 @@ DEFAULTS = agents.Plan()
     help="plugin: a file with the token, by this helper; secret: the same from the leased path, which something else "
     "keeps fresh; env: a file for a service manager or a container; exec: a child with the token in its environment.",
 )
-@click.option("--server", type=click.Choice(agents.SERVERS), default=DEFAULTS.server, show_default=True)
+@click.option(
+    "--server",
+    type=click.Choice(agents.SERVERS),
+    default=DEFAULTS.server,
+    show_default=True,
+    help="Whose agent it is.",
+)
 @click.option(
     "--listen",
     default=DEFAULTS.listen,

@@ -24,7 +24,8 @@ BY_SIGNAL = 128
 EPILOG = """\
 Exit codes: 2 usage; 65 what Vault holds is not valid; 66 no grant stored; 69 Vault unreachable; 70 our bug; 74 a
 rotated token, or the output, could not be written; 75 the token endpoint is away or busy: try later; 76 its answer
-is not OAuth; 77 denied by Vault, or the grant is dead; 78 configuration, or the client is rejected.
+is not OAuth; 77 denied by Vault, or the grant is dead; 78 configuration, or the client is rejected; 126 and 127
+`exec`: its command can't be run, or is not there.
 """
 
 
