@@ -157,14 +157,16 @@ class Transaction:
 
         None where the token we tried is dead but a person has stored another: begin anew.
         """
-        if held.ends.left() < self.profile.request_timeout:
+        # What comes after the spend must fit in too; and a spend in a hurry is one whose answer gets lost.
+        longest = until.last - self.clock.monotonic() - WRAP_UP_SECONDS
+        if min(held.ends.left(), 2 * longest) < self.profile.request_timeout:
             self._release(held, until, **_unspent(held))
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
         started = self.store.now()
         refreshed = held.grant.refreshed
         doubt = held.doubt or Doubt(held.grant.refresh_token.fingerprint(), self.holder, started)
         try:
-            answer = self._spend(held, doubt, until)
+            answer = self._spend(held, doubt, held.ends.within(min(self.profile.request_timeout, longest)))
         except (GrantRejected, ClientRejected) as error:
             rejection = verdicts.rejection_of(held.grant, self.profile, error.code, self.store.now(), self.holder)
             lost = isinstance(error.__cause__, SpendInDoubt)
@@ -183,17 +185,16 @@ class Transaction:
             raise
         return self._settle(held, answer, started, seen, until.at_least(WRAP_UP_SECONDS))
 
-    def _spend(self, held: Held, doubt: Doubt, until: Deadline) -> Refreshed:
-        """The refresh grant request, tried again where that is safe, all in time to save what it brings.
+    def _spend(self, held: Held, doubt: Doubt, budget: Deadline) -> Refreshed:
+        """The refresh grant request, tried again where that is safe, all within the budget.
 
         `doubt`: what there is to say once an answer is lost. A rejection after that has the loss as its cause.
         """
-        longest = until.last - self.clock.monotonic() - WRAP_UP_SECONDS
-        budget = held.ends.within(min(self.profile.request_timeout, longest))
         grace = Deadline.after(self.profile.reuse_grace, self.clock)
         client_id = self.profile.client_id or held.grant.client_id
         pauses = budget.pauses(RETRY_FIRST, RETRY_LONGEST)
         lost: SpendInDoubt | None = None
+        failed: EndpointUnavailable | None = None
         while True:
             try:
                 log.info("spending the refresh token of %s", self.profile.grant)
@@ -205,12 +206,14 @@ class Transaction:
                     raise
                 lost = error
             except EndpointUnavailable as error:
+                # The last try of all, cut short by the end of the time, tells less than the one before it.
+                failed = failed if failed is not None and budget.passed() else error
                 wait = error.retry_after or 0.0
                 if wait >= budget.left():
-                    raise lost or error from None
+                    raise lost or failed from None
                 self.clock.sleep(wait)
                 if next(pauses, None) is None:
-                    raise lost or error from None
+                    raise lost or failed from None
 
     def _settle(self, held: Held, answer: Refreshed, started: float, seen: Leased, until: Deadline) -> Outcome:
         """The answer is read: journal, save, publish, release, in this order."""
