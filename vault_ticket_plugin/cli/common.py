@@ -8,13 +8,19 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from vault_ticket_plugin import config, environment, log
 from vault_ticket_plugin.durations import parse_duration
+from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.settings import Profile, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# For what needs the profiles alone: it works where no address is configured yet.
+ANY_ADDRESS = {"VAULT_ADDR": "https://localhost:8200"}
+# In a context's meta: what is typed now belongs to the command that `exec` runs.
+FOR_ANOTHER_PROGRAM = f"{__name__}.for_another_program"
 # How Go's templates write a value that is not there.
 NULLS = ("<nil>", "<no value>")
 
@@ -62,7 +68,9 @@ def profile_argument(command: F) -> F:
     prints nothing and succeeds. Another profile's ticket would be wrong, and an error would end that pass, and with it
     the chance of a later one that knows.
     """
-    return click.argument("profile", nargs=-1, metavar="[PROFILE]", callback=_one_profile)(command)
+    return click.argument(
+        "profile", nargs=-1, metavar="[PROFILE]", callback=_one_profile, shell_complete=_complete_profile
+    )(command)
 
 
 def _one_profile(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str:
@@ -80,6 +88,17 @@ def _one_profile(ctx: click.Context, param: click.Parameter, value: tuple[str, .
             "a profile's name has letters, digits and ._- (at most 64, no dot or dash in front)", ctx, param
         )
     return name
+
+
+def _complete_profile(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The configured ones, whatever else may be wrong with the configuration's surroundings."""
+    if ctx.meta.get(FOR_ANOTHER_PROGRAM):
+        return [CompletionItem(incomplete, type="file")]
+    try:
+        names = config.load(ANY_ADDRESS | dict(os.environ)).profiles
+    except VaultTicketError:
+        return []
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
 def load() -> Settings:

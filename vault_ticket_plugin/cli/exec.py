@@ -36,6 +36,7 @@ class BeforeACommand(click.Command):
     """Ours is what stands before the first `--`; what stands after it is another program's, untouched."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[common.FOR_ANOTHER_PROGRAM] = "--" in args
         at = args.index("--") if "--" in args else len(args)
         command = tuple(args[at + 1 :])
         rest = super().parse_args(ctx, args[:at])

@@ -11,9 +11,6 @@ from vault_ticket_plugin import policy as policies
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.settings import Profile
 
-# A policy says nothing of the server: it can be printed where no address is configured yet.
-ANY_ADDRESS = {"VAULT_ADDR": "https://localhost:8200"}
-
 
 @click.command(short_help="Print a role's policy for Vault.")
 @click.argument("role", type=click.Choice(policies.ROLES), metavar="refresher|reader|operator")
@@ -32,5 +29,5 @@ def policy(role: policies.Role, profile: str, all_profiles: bool) -> None:
     if all_profiles:
         wanted = Profile.standard(policies.ANY_PROFILE)
     else:
-        wanted = config.load(ANY_ADDRESS | dict(os.environ)).profile(profile)
+        wanted = config.load(common.ANY_ADDRESS | dict(os.environ)).profile(profile)
     terminal.show_credential(policies.hcl(role, wanted))

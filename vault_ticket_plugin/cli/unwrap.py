@@ -10,6 +10,7 @@ from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.formats import FORMATS
 from vault_ticket_plugin.formats.shape import Context
+from vault_ticket_plugin.settings import Profile
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 
@@ -37,7 +38,9 @@ def unwrap(profile: str, chosen: str) -> None:
     """
     form = FORMATS[chosen]
     with terminal.manners_of(form):
-        settings, wanted = common.load_profile(profile)
+        settings = common.load()
+        # Whoever is handed a token need not have a profile for it.
+        wanted = settings.profiles.get(profile) or Profile.standard(profile)
         context = Context(wanted, os.environ)
         text = form.early(context)
         if text is not None:
