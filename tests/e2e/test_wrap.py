@@ -65,6 +65,12 @@ def test_it_is_unwrapped_in_the_format_that_is_asked_for(ready: Site, elsewhere:
     assert done.out == ready.get("--format", form, env=info).out
 
 
+def test_no_profile_is_needed_for_it(ready: Site, elsewhere: Host) -> None:
+    """Nor is one asked for where the configuration has others."""
+    elsewhere.configure({"profiles": {"another": {}}})
+    assert unwrap(elsewhere, wrap(ready), "--format", "token").out == ready.get("--format", "token").out
+
+
 def test_a_second_unwrap_says_what_that_may_mean(ready: Site, elsewhere: Host) -> None:
     token = wrap(ready)
     assert unwrap(elsewhere, token).code == 0
