@@ -188,3 +188,8 @@ def test_at_a_terminal_the_token_is_asked_for_and_not_shown(ready: Site, elsewhe
     assert prompt == b"Wrapping token (not shown)"
     assert out.decode() == ready.get("--format", "token").out
     assert token.encode() not in err
+
+
+def test_who_has_other_profiles_needs_none_for_it(ready: Site, elsewhere: Host) -> None:
+    elsewhere.configure({"profiles": {"billing": {}}})
+    assert unwrap(elsewhere, wrap(ready), "--format", "token").code == 0
