@@ -292,7 +292,8 @@ class Fault:
 class FakeEndpoint:
     """`TokenEndpoint` (ports.py): one client's connection to the server. `next`: each is used up by one request.
 
-    `seen`: the tokens that were sent. `until`: by when the last request had to be answered.
+    `seen`: the tokens that were sent. `until`: by when the last request had to be answered. `brought`: the refresh
+    tokens that came back.
     """
 
     def __init__(self, server: FakeAuthServer) -> None:
@@ -302,6 +303,7 @@ class FakeEndpoint:
         self.next: list[Fault] = []
         self.seen: list[str] = []
         self.until: Deadline | None = None
+        self.brought: list[str] = []
 
     def refresh(self, refresh_token: Secret, client_id: str | None, until: Deadline) -> Refreshed:
         token = refresh_token.reveal()
@@ -322,6 +324,7 @@ class FakeEndpoint:
             raise SpendInDoubt("the token endpoint's answer was lost: connection reset by peer")
         if fault is not None and fault.kind == "not_oauth":
             raise ProtocolError("the token endpoint's answer is not OAuth (status 200)")
+        self.brought.append(newer)
         if fault is not None:
             return Refreshed(None, refresh_token=Secret(newer), fault=ProtocolError("the answer has no access token"))
         # As the Ticket API says it: a second less than the token lives.
