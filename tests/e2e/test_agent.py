@@ -44,10 +44,11 @@ def watch(agent: AgentHost, seconds: float) -> Samples:
     return samples
 
 
-def facts(samples: Samples, agent: AgentHost) -> str:
+def facts(samples: Samples, agent: AgentHost | None = None) -> str:
     """What a failed sampling needs to be understood; no token."""
-    seen = f"{samples.count} samples, {samples.expired} expired, {samples.unreadable} unreadable"
-    return f"{seen}, {samples.least_left:.2f} s left at the least\n{agent.log.read_text()[-3000:]}"
+    seen = f"{samples.count} samples, {samples.expired} expired, {samples.unreadable} unreadable, "
+    seen += f"{samples.least_left:.1f} s left at the least, {len(samples.tokens)} tokens"
+    return f"{seen}\n{agent.log.read_text()[-3000:]}" if agent else seen
 
 
 # -- the rule: never expired, never unreadable
@@ -61,6 +62,7 @@ def test_a_short_lived_token_is_never_seen_expired(site: Site, mode: str, second
         before = site.api.stats()
         samples = watch(agent, seconds)
         spent = site.api.stats()
+    print(f"{mode}: {facts(samples)}; {spent.refreshes - before.refreshes} refreshes")  # shown with -s or -rP
     assert samples.all_good(), facts(samples, agent)
     assert len(samples.tokens) >= seconds // LIFETIME
     assert len(samples.tokens) <= 1 + spent.refreshes - before.refreshes
@@ -72,6 +74,19 @@ def test_a_rendered_file_is_its_owners_alone(site: Site) -> None:
     with short_lived(site, profile={"default_lifetime": "1h"}) as agent:
         assert stat.S_IMODE(agent.rendered.stat().st_mode) == 0o600
         assert agent.rendered.read_text() == agent.token()
+
+
+@pytest.mark.parametrize(("mode", "more_logins"), [("plugin", False), ("env", False), ("exec", True)])
+def test_the_helper_needs_no_token_of_its_own_where_the_agent_listens(site: Site, mode: str, more_logins: bool) -> None:
+    """Through the listener it refreshes without a login; in exec mode, which has none, it logs in by itself."""
+    site.put_grant({"refresh_token": site.api.issue_grant(CLIENT), "client_id": CLIENT})
+    mark = site.bao.mark()
+    with AgentHost(site, mode) as agent:
+        agent.start()
+        agent.wait_for_token()
+        logins = [one for one in site.bao.requests_seen(mark) if one.path == "auth/approle/login"]
+    assert site.api.stats().refreshes == 1
+    assert (len(logins) > 1) == more_logins
 
 
 def test_a_command_runs_after_each_change_and_only_then(site: Site, tmp_path: Path) -> None:
