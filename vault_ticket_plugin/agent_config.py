@@ -110,7 +110,7 @@ def _head(profile: Profile, plan: Plan) -> list[str]:
             [
                 "# Nothing here refreshes the ticket: something else must, on some host, each "
                 f"{show_duration(max(1, _soft(profile) / 2))} or more often:",
-                f"# `vault-ticket get {profile.name}` from a timer, or the helper's daemon.",
+                f"# `vault-ticket get {profile.name}` from a timer, or an agent in plugin mode.",
             ]
             if plan.mode == "secret"
             else []
