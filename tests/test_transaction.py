@@ -516,6 +516,19 @@ def test_a_server_that_stays_away_leaves_no_doubt_and_no_claim(world: World) -> 
     assert world.time.now - before <= PROFILE.request_timeout
 
 
+def test_no_try_begins_when_little_of_the_time_is_left(world: World) -> None:
+    """It might be sent and then cut short, and what the token was rotated to would be lost with the answer."""
+    world.seed()
+    one = process(world)
+    one.endpoint.next = [Fault("unreachable")] * 99
+    began: list[float] = []
+    one.endpoint.before = lambda _call, _path: began.append(world.time.now)
+    with pytest.raises(EndpointUnavailable):
+        one.refresh()
+    assert len(began) > 2
+    assert began[-1] - began[0] <= PROFILE.request_timeout * 0.75
+
+
 def test_a_short_retry_after_is_waited_out(world: World) -> None:
     world.seed()
     one, before = process(world), world.time.now

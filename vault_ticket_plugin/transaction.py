@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 # Between two looks while another holder has the claim: soon enough not to be felt, rare enough for Vault to bear
 # a fleet of waiting hosts.
 LOOK_FIRST, LOOK_LONGEST = 0.1, 1.0
-# Between two tries of one spend.
-RETRY_FIRST, RETRY_LONGEST = 0.2, 2.0
+# Between two tries of one spend; none begins past this share of its time: cut short, its answer might get lost.
+RETRY_FIRST, RETRY_LONGEST, RETRY_UNTIL = 0.2, 2.0, 0.75
 # What a holder still gets, after its caller's patience is over, to save, publish and release.
 WRAP_UP_SECONDS = 3.0
 
@@ -192,7 +192,7 @@ class Transaction:
         """
         grace = Deadline.after(self.profile.reuse_grace, self.clock)
         client_id = self.profile.client_id or held.grant.client_id
-        pauses = budget.pauses(RETRY_FIRST, RETRY_LONGEST)
+        pauses = budget.within(budget.left() * RETRY_UNTIL).pauses(RETRY_FIRST, RETRY_LONGEST)
         lost: SpendInDoubt | None = None
         failed: EndpointUnavailable | None = None
         while True:
