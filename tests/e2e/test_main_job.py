@@ -4,8 +4,10 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 import uuid
@@ -43,10 +45,15 @@ class Terminal:
         )
         os.close(slave)
 
-    def answer(self, question: str, text: str) -> None:
-        """Waits for the question, then types."""
+    def answer(self, question: str, text: str, hidden: bool = False) -> None:
+        """Waits for the question, then types; what is `hidden` once the terminal shows nothing of it.
+
+        Turning that off throws away what was typed before.
+        """
         while question not in self.shown:
             self._read()
+        if hidden:
+            wait_until(lambda: not termios.tcgetattr(self._master)[3] & termios.ECHO, "a terminal that shows nothing")
         os.write(self._master, f"{text}\n".encode())
 
     def end(self) -> tuple[int, str]:
@@ -54,6 +61,8 @@ class Terminal:
         try:
             while True:
                 self._read()
+        except TimeoutError:
+            raise
         except (OSError, EOFError):  # Linux says EIO when the other side is closed
             pass
         out, _ = self.process.communicate(timeout=30)
@@ -61,6 +70,9 @@ class Terminal:
         return self.process.returncode, out
 
     def _read(self) -> None:
+        if not select.select([self._master], [], [], 60)[0]:
+            self.process.kill()
+            raise TimeoutError(f"nothing more after {self.shown!r}")
         piece = os.read(self._master, 4096)
         if not piece:
             raise EOFError
@@ -106,7 +118,7 @@ def test_store_from_a_hidden_prompt(site: Site) -> None:
     token = site.api.issue_grant(CLIENT)
     site.configure(site.operator, client_id=None)
     terminal = Terminal(site.operator, "store", site.profile)
-    terminal.answer("Refresh token", token)
+    terminal.answer("Refresh token", token, hidden=True)
     terminal.answer("Client ID", CLIENT)
     code, out = terminal.end()
     assert (code, out) == (0, ""), terminal.shown
@@ -116,7 +128,7 @@ def test_store_from_a_hidden_prompt(site: Site) -> None:
 
 def test_an_interrupt_at_the_prompt_ends_it_and_stores_nothing(site: Site) -> None:
     terminal = Terminal(site.operator, "store", site.profile)
-    terminal.answer("Refresh token", "half of it\x03")
+    terminal.answer("Refresh token", "half of it\x03", hidden=True)
     code, out = terminal.end()
     assert (code, out) == (130, "")
     assert "Traceback" not in terminal.shown
