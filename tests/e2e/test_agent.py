@@ -133,10 +133,11 @@ def test_this_agent_renders_no_version_that_has_a_deletion_time(site: Site) -> N
 def test_secret_mode_shows_nothing_rather_than_an_expired_token(site: Site) -> None:
     """Nobody refreshes: the leased path keeps an old ticket in its `field` variant, and the file is empty."""
     site.configure(site.operator, lease="field")
-    site.put_ticket(left=4, lifetime=60, token="a.e30.b")
+    site.put_ticket(left=300, lifetime=600, token="a.e30.b")
     with AgentHost(site, "secret", "ticket-reader", profile={"lease": "field", "soft_window": "2s"}) as agent:
         agent.start()
         wait_until(lambda: agent.rendered.exists() and agent.rendered.read_text() == "a.e30.b", "the token")
+        site.put_ticket(left=-1, lifetime=600, token="a.e30.b")
         wait_until(lambda: agent.rendered.read_text() == "", "an empty file")
 
 

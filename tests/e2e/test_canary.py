@@ -378,6 +378,7 @@ def test_no_core_file(canary: Canary, number: signal.Signals) -> None:
     """Even where the shell allows one."""
     site = canary.site
     site.store(None, "--no-verify")
+    site.configure(site.helper, request_timeout="15s", claim_time="30s")  # still spending when the signal comes
     site.api.behaviour.delay = 30
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
