@@ -1,6 +1,7 @@
 """What every test can ask for: a real OpenBao server, the Ticket API's emulator, a host of its own."""
 
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,12 @@ _shared: set[int] = set()  # processes that outlive a test because all tests of 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_configure() -> None:
+    """A shell's background job begins with these two ignored, and so would every program that a test starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
