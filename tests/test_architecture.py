@@ -14,9 +14,9 @@ ROOT = Path(vault_ticket_plugin.__file__).parent
 ROOMS = (
     "__init__ secret errors durations environment folder limits warm clock log jwt",
     "model",
-    "ports settings",
+    "ports settings events",
     "config toml_table policy provision secret_file agent_login agent_config formats.*",
-    "answer grant leased rotation verdicts journal hostlock cache transaction seeding issuer child fresh_file",
+    "answer grant leased rotation verdicts spending journal hostlock cache transaction seeding issuer child fresh_file",
     "transport ticket_api vault.*",
     "wiring report doctor.*",
     "cli.* entry __main__",

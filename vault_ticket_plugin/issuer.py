@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from vault_ticket_plugin import rotation
 from vault_ticket_plugin.cache import Cache, Cached
@@ -30,6 +31,13 @@ QUEUE_FIRST, QUEUE_LONGEST = 0.005, 0.1
 SOFT_PATIENCE = 3.0
 
 
+class Issued(NamedTuple):
+    """A ticket that can be used, and why there is no fresher one where one was wanted."""
+
+    ticket: Ticket
+    failed: VaultTicketError | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Issuer:
     """Safe to use from several threads. `connect` brings Vault and the token endpoint, once they are needed.
@@ -44,11 +52,14 @@ class Issuer:
     journal: Journal
     grant_identity: str
     clock: Clock
-    flight: Flight[Ticket] = field(default_factory=Flight)
+    flight: Flight[Issued] = field(default_factory=Flight)
 
     def ticket(self, demand: Demand, until: Deadline) -> Ticket:
         """A ticket that meets the demand where one can be had by then, else a usable one, else an error of ours."""
-        ticket = self.flight.share((demand.min_ttl, demand.force), lambda: self._ticket(demand, until))
+        issued = self.issued(demand, until)
+        ticket = issued.ticket
+        if issued.failed is not None and not isinstance(issued.failed, Busy):
+            self._say_still_usable(ticket, issued.failed)
         if ticket.lifetime < demand.min_ttl:
             raise ConfigError(
                 f"tickets of this server live {show_duration(ticket.lifetime)}, "
@@ -56,6 +67,10 @@ class Issuer:
                 "Ask for less with --min-ttl.",
             )
         return ticket
+
+    def issued(self, demand: Demand, until: Deadline) -> Issued:
+        """The same in silence, for a caller that looks at what failed. It may live less than is asked for."""
+        return self.flight.share((demand.min_ttl, demand.force), lambda: self._issue(demand, until))
 
     def left(self, ticket: Ticket) -> float:
         """Seconds that a ticket of ours is good for, by Vault's clock."""
@@ -71,7 +86,7 @@ class Issuer:
                 if try_lock():
                     self._replay(self.connect(), until)
 
-    def _ticket(self, demand: Demand, until: Deadline) -> Ticket:
+    def _issue(self, demand: Demand, until: Deadline) -> Issued:
         cached = self.cache.ticket()
         if cached and demand.force:
             demand = replace(demand, unwanted=cached.ticket.access_token)
@@ -95,7 +110,7 @@ class Issuer:
             ready = self._from_cache(cached, demand)
             return ready or self._from_vault(cached, demand, until)
 
-    def _from_cache(self, cached: Cached | None, demand: Demand, waiting: bool = False) -> Ticket | None:
+    def _from_cache(self, cached: Cached | None, demand: Demand, waiting: bool = False) -> Issued | None:
         """A ticket that needs no look at Vault. Raises what failed a moment ago where there is none.
 
         `waiting`: another process of this host is at it; in the soft window nobody waits for that.
@@ -106,27 +121,26 @@ class Issuer:
         if cached:
             level = self.profile.windows.freshness(cached.ticket, cached.now, demand.min_ttl)
         if cached and level <= Freshness.SOFT and waiting:
-            return cached.ticket
+            return Issued(cached.ticket)
         if cached and level == Freshness.FRESH and not self._journal_waits():
             log.info("from this host's cache, good until %s", to_rfc3339(cached.ticket.expires_at))
-            return cached.ticket
+            return Issued(cached.ticket)
         failure = None if demand.force else self.cache.failure()
         if failure is None:
             return None
         if cached and cached.ticket.usable(cached.now):
-            self._say_still_usable(cached.ticket, failure.error)
-            return cached.ticket
+            return Issued(cached.ticket, failure.error)
         again = f"(This is remembered for {math.ceil(failure.seconds)} s more; --force asks now.)"
         raise type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
 
-    def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Ticket:
+    def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Issued:
         """We are the one of this host. What goes wrong is remembered, and a usable ticket handed out all the same."""
         usable = cached.ticket if cached and cached.ticket.usable(cached.now) else None
         began = self.clock.monotonic()
         transaction = self.connect()
         try:
             self._replay(transaction, until if usable is None else until.within(SOFT_PATIENCE))
-            return self._look_and_refresh(transaction, usable, demand, until)
+            return Issued(self._look_and_refresh(transaction, usable, demand, until))
         except _Fallback as fallback:
             ticket, error = fallback.ticket, fallback.error
         except VaultTicketError as failed:
@@ -137,8 +151,7 @@ class Issuer:
             ticket, error = usable, failed
         if not isinstance(error, Busy):
             self.cache.remember(error)
-            self._say_still_usable(ticket, error)
-        return ticket
+        return Issued(ticket, error)
 
     def _look_and_refresh(
         self, transaction: Transaction, usable: Ticket | None, demand: Demand, until: Deadline

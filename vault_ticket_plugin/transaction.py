@@ -11,19 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vault_ticket_plugin import grant as grants
-from vault_ticket_plugin import leased, rotation, verdicts
+from vault_ticket_plugin import leased, rotation, spending, verdicts
 from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.errors import (
     Busy,
     CasMismatch,
     ClientRejected,
-    EndpointUnavailable,
     GrantRejected,
     ProtocolError,
     SpendInDoubt,
     VaultTicketError,
     VaultUnreachable,
 )
+from vault_ticket_plugin.events import Event, Kind, Tell, nobody
 from vault_ticket_plugin.journal import Entry, Journal
 from vault_ticket_plugin.leased import Leased
 from vault_ticket_plugin.model import CLOCK_STEP, Claim, Doubt, Freshness, Grant, Refresh, Refreshed, Ticket
@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 # Between two looks while another holder has the claim: soon enough not to be felt, rare enough for Vault to bear
 # a fleet of waiting hosts.
 LOOK_FIRST, LOOK_LONGEST = 0.1, 1.0
-# Between two tries of one spend; none begins past this share of its time: cut short, its answer might get lost.
-RETRY_FIRST, RETRY_LONGEST, RETRY_UNTIL = 0.2, 2.0, 0.75
 # What a holder still gets, after its caller's patience is over, to save, publish and release.
 WRAP_UP_SECONDS = 3.0
 
@@ -79,6 +77,7 @@ class Transaction:
     holder: str
     grant_identity: str
     clock: Clock
+    tell: Tell = nobody
 
     def look(self, until: Deadline) -> Leased:
         return leased.look(self.store, self.profile.ticket, until)
@@ -142,7 +141,9 @@ class Transaction:
         try:
             version = self.store.write(self.profile.grant, claimed.document, grant.version, until)
         except CasMismatch:
+            self._tell("claim", grant.refresh_token, "lost")
             return None
+        self._tell("claim", grant.refresh_token, "taken")
         return replace(claimed, version=version)
 
     def _wait(self, pauses: Iterator[float], claim: Claim | None, patient: bool) -> None:
@@ -170,9 +171,11 @@ class Transaction:
         except (GrantRejected, ClientRejected) as error:
             rejection = verdicts.rejection_of(held.grant, self.profile, error.code, self.store.now(), self.holder)
             lost = isinstance(error.__cause__, SpendInDoubt)
-            if self._release(
+            stands = self._release(
                 held, until, rejection=rejection, doubt=doubt if lost else held.doubt, refreshed=refreshed
-            ):
+            )
+            self._tell("rejection", held.grant.refresh_token, "latched" if stands else "overruled", error)
+            if stands:
                 raise
             log.info("the grant was stored anew meanwhile: trying with it")
             return None
@@ -186,34 +189,18 @@ class Transaction:
         return self._settle(held, answer, started, seen, until.at_least(WRAP_UP_SECONDS))
 
     def _spend(self, held: Held, doubt: Doubt, budget: Deadline) -> Refreshed:
-        """The refresh grant request, tried again where that is safe, all within the budget.
-
-        `doubt`: what there is to say once an answer is lost. A rejection after that has the loss as its cause.
-        """
-        grace = Deadline.after(self.profile.reuse_grace, self.clock)
         client_id = self.profile.client_id or held.grant.client_id
-        pauses = budget.within(budget.left() * RETRY_UNTIL).pauses(RETRY_FIRST, RETRY_LONGEST)
-        lost: SpendInDoubt | None = None
-        failed: EndpointUnavailable | None = None
-        while True:
+
+        def ask() -> Refreshed:
             try:
-                log.info("spending the refresh token of %s", self.profile.grant)
-                return self.endpoint.refresh(held.grant.refresh_token, client_id, budget)
-            except (GrantRejected, ClientRejected) as error:
-                raise verdicts.rejected(error.code, doubt if lost else held.doubt, self.profile) from lost
-            except SpendInDoubt as error:
-                if lost is not None or grace.passed() or next(pauses, None) is None:
-                    raise
-                lost = error
-            except EndpointUnavailable as error:
-                # The last try of all, cut short by the end of the time, tells less than the one before it.
-                failed = failed if failed is not None and budget.passed() else error
-                wait = error.retry_after or 0.0
-                if wait >= budget.left():
-                    raise lost or failed from None
-                self.clock.sleep(wait)
-                if next(pauses, None) is None:
-                    raise lost or failed from None
+                answer = self.endpoint.refresh(held.grant.refresh_token, client_id, budget)
+            except VaultTicketError as error:
+                self._tell("spend", held.grant.refresh_token, verdicts.outcome_of(error), error)
+                raise
+            self._tell("spend", held.grant.refresh_token, "answered" if answer.fault is None else "invalid")
+            return answer
+
+        return spending.spend(ask, self.profile, held.doubt, doubt, budget, self.clock)
 
     def _settle(self, held: Held, answer: Refreshed, started: float, seen: Leased, until: Deadline) -> Outcome:
         """The answer is read: journal, save, publish, release, in this order."""
@@ -252,7 +239,9 @@ class Transaction:
             saved = rotation.save(self.store, entry, held.grant, until.within(held.ends.left()))
         except VaultTicketError as error:
             self.journal.keep(entry, error)
+            self._tell("save", refresh_token, "kept", error)
             return replace(held.grant, claim=None)
+        self._tell("save", refresh_token, "overruled" if saved is None else "saved")
         self.journal.remove(entry)
         if saved is not None and not grants.same_claim(saved, held.grant):
             return replace(saved, claim=None)
@@ -264,7 +253,9 @@ class Transaction:
             leased.publish(self.store, self.profile, ticket, seen, until)
             fingerprint = ticket.access_token.fingerprint()
             refreshed = Refresh(ticket.issued_at, ticket.expires_at, self.holder, fingerprint)
+            self._tell("publish", ticket.access_token, "published")
         except VaultTicketError as error:
+            self._tell("publish", ticket.access_token, "failed", error)
             log.warning("the ticket is good, but was not published at %s: %s", self.profile.ticket, error.message)
         self._release(held, until, refreshed=refreshed)
 
@@ -293,6 +284,10 @@ class Transaction:
         except VaultTicketError as error:
             log.info("the claim was not given back (%s); it ends by itself", error.message)
             return same
+
+    def _tell(self, kind: Kind, token: Secret, outcome: str, error: VaultTicketError | None = None) -> None:
+        detail = "" if error is None else getattr(error, "code", "") or type(error).__name__
+        self.tell(Event(kind, self.profile.name, outcome, self.holder, token.fingerprint(), detail))
 
 
 def _unspent(held: Held) -> dict[str, object]:

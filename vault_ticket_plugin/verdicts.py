@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from vault_ticket_plugin.clock import to_rfc3339
-from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
+from vault_ticket_plugin.errors import (
+    ClientRejected,
+    EndpointUnavailable,
+    GrantRejected,
+    SpendInDoubt,
+    VaultTicketError,
+)
 from vault_ticket_plugin.leased import Leased
 from vault_ticket_plugin.model import Doubt, Grant, Rejection
 from vault_ticket_plugin.settings import Profile
@@ -38,6 +44,15 @@ def somebody_may_have_finished(grant: Grant, seen: Leased) -> bool:
 
 def rejection_of(grant: Grant, profile: Profile, code: str, now: float, holder: str) -> Rejection:
     return Rejection(_latch_fingerprint(grant, profile), code, now, holder)
+
+
+def outcome_of(error: VaultTicketError) -> str:
+    """How a spend ended that brought no answer to use, as an Event tells it."""
+    if isinstance(error, GrantRejected | ClientRejected):
+        return "rejected"
+    if isinstance(error, SpendInDoubt):
+        return "in-doubt"
+    return "unavailable" if isinstance(error, EndpointUnavailable) else "invalid"
 
 
 def pause_of(error: BaseException, now: float) -> float | None:
