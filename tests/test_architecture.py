@@ -15,7 +15,7 @@ ROOMS = (
     "__init__ secret errors durations environment folder limits warm clock log jwt",
     "model",
     "ports settings events",
-    "config toml_table policy provision secret_file agent_login agent_config formats.*",
+    "config toml_table daemon_table policy provision secret_file agent_login agent_config formats.*",
     "answer grant leased rotation verdicts spending journal hostlock cache transaction seeding issuer child fresh_file",
     "transport ticket_api vault.*",
     "wiring report doctor.*",

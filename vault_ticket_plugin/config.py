@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from vault_ticket_plugin import environment, warm
+from vault_ticket_plugin import daemon_table, environment, warm
 from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
@@ -34,6 +34,7 @@ from vault_ticket_plugin.settings import (
     grant_location,
     host_name,
     is_loopback,
+    no_address,
     ticket_location,
 )
 from vault_ticket_plugin.toml_table import Table, text_value
@@ -64,17 +65,20 @@ def load(environ: Mapping[str, str]) -> Settings:
     # Taken before the file is read: a change in between then shows as one.
     stamp = _stamp(path)
     root = Table(path or "", "", _read(path) if path else {})
-    vault, profiles = root.table("vault"), root.table("profiles")
+    vault, profiles, daemon = root.table("vault"), root.table("profiles"), root.table("daemon")
+    socket = root.get("socket", None, "", daemon_table.socket_path)
     cache = root.flag("cache", True)
     timeout = root.duration("timeout", DEFAULT_TIMEOUT, least=1.0)
     root.no_more()  # first of all: a misspelt [vault] would else be told as a missing address
     return Settings(
-        vault=_vault(vault, environ),
+        vault=_vault(vault, environ, needed=socket is None),
         profiles={name: _profile(name, profiles.table(name)) for name in profiles.names()},
         path=path,
         stamp=stamp,
         cache=cache,
         timeout=timeout,
+        socket=socket,
+        daemon=daemon_table.read(daemon),
     )
 
 
@@ -102,7 +106,9 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not TOML: {error}", "Correct it in that file.") from None
 
 
-def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
+def _vault(table: Table, environ: Mapping[str, str], needed: bool) -> VaultSettings:
+    """`needed`: an address must be there; who asks a daemon may do without."""
+
     def variable(name: str) -> str | None:
         return _variable(environ, name, str)
 
@@ -125,12 +131,9 @@ def _vault(table: Table, environ: Mapping[str, str]) -> VaultSettings:
     said = _variable(environ, "CLIENT_TIMEOUT", parse_duration)
     client_timeout = table.duration("client_timeout", said or DEFAULT_CLIENT_TIMEOUT, least=0.1)
     table.no_more()
-    if address is None:
-        raise ConfigError(
-            "no Vault address is configured",
-            "Set VAULT_ADDR (or BAO_ADDR), or `address` under [vault] in ~/.config/vault-ticket/config.toml.",
-        )
-    url, unix_socket = address
+    if address is None and needed:
+        raise no_address()
+    url, unix_socket = address or ("", None)
     login = _auth(auth, environ, through_agent=bool(agent or unix_socket))
     settings = VaultSettings(
         address=url,
@@ -220,6 +223,7 @@ def _profile(name: str, table: Table) -> Profile:
         claim_time=table.duration("claim_time", DEFAULT_CLAIM_TIME, least=1.0),
         reuse_grace=table.duration("reuse_grace", DEFAULT_REUSE_GRACE),
         hosts=table.get("hosts", (), "", _hosts),
+        allow=daemon_table.allow(table.table("allow")),
     )
     table.no_more()
     if profile.grant.kv_version == 1:

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 from vault_ticket_plugin.errors import ConfigError
@@ -34,6 +34,13 @@ DEFAULT_REUSE_GRACE = 30.0
 DEFAULT_LIFETIME = 3600.0
 # As hvac and the servers' own clients have it.
 DEFAULT_CLIENT_TIMEOUT = 30.0
+# Whoever may connect is told from others by the kernel, not by the file's mode.
+DEFAULT_SOCKET_MODE = 0o666
+# Each waits for Vault or the token endpoint most of its time; more would only crowd a small Vault.
+DEFAULT_WORKERS = 8
+# More than a host's own programs need, far less than it takes to keep the daemon from others.
+DEFAULT_RATE = 500.0
+DEFAULT_HOOK_TIMEOUT = 10.0
 # The ports that a host's name means by itself.
 PORTS = {"https": 443, "http": 80}
 
@@ -87,6 +94,47 @@ class VaultSettings:
         return f"unix://{self.unix_socket}" if self.unix_socket else self.address
 
 
+class Allow(NamedTuple):
+    """Whom the daemon's unix socket gives a ticket beside itself and root: numbers of users and groups."""
+
+    users: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+
+
+NOBODY_ELSE = Allow()
+
+
+class Listener(NamedTuple):
+    """Where the daemon listens: the path of a unix socket, or else a loopback host and a port."""
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+class DaemonSettings(NamedTuple):
+    """`workers`: refreshes under way at once. `rate`: requests a second that one caller may make.
+
+    `credentials`: the path of a socket that gives a bare token to systemd's LoadCredential=. `audit`: the path of a
+    file, or `-` for standard error, or None. `hooks`: by the name of what happens, the command and its arguments.
+    """
+
+    listen: tuple[Listener, ...] = ()
+    socket_mode: int = DEFAULT_SOCKET_MODE
+    credentials: str | None = None
+    workers: int = DEFAULT_WORKERS
+    rate: float = DEFAULT_RATE
+    audit: str | None = None
+    hooks: Mapping[str, tuple[str, ...]] = {}
+    hook_timeout: float = DEFAULT_HOOK_TIMEOUT
+
+
+NOT_CONFIGURED = DaemonSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A named credential: which grant is spent where, and where the ticket is published. Spans are seconds.
@@ -108,6 +156,7 @@ class Profile:
     claim_time: float = DEFAULT_CLAIM_TIME
     reuse_grace: float = DEFAULT_REUSE_GRACE
     hosts: tuple[str, ...] = ()
+    allow: Allow = NOBODY_ELSE
 
     def serves(self, host: str, scheme: str = "https") -> bool:
         """Whether the ticket may go to HOST or HOST:PORT: it is one of `hosts`, and nobody can listen on the way."""
@@ -125,7 +174,7 @@ class Profile:
 class Settings:
     """`path`: the file they came from, or None; `stamp`: its state when it was read (warm.stamp).
 
-    `profiles` is empty where none is configured.
+    `profiles` is empty where none is configured. `socket`: a daemon's, asked before Vault.
     """
 
     vault: VaultSettings
@@ -134,6 +183,8 @@ class Settings:
     stamp: str = "-"
     cache: bool = True
     timeout: float = DEFAULT_TIMEOUT
+    socket: str | None = None
+    daemon: DaemonSettings = NOT_CONFIGURED
 
     def profile(self, name: str) -> Profile:
         """The profile of that name; without any configured profile every name stands for the default paths."""
@@ -158,6 +209,13 @@ class Settings:
     def grant_identity(self, profile: Profile) -> str:
         """A fingerprint of where the grant is kept: what a journal's entry belongs to."""
         return _fingerprint((self.vault.shown, self.vault.namespace or "", str(profile.grant)))
+
+
+def no_address() -> ConfigError:
+    return ConfigError(
+        "no Vault address is configured",
+        "Set VAULT_ADDR (or BAO_ADDR), or `address` under [vault] in ~/.config/vault-ticket/config.toml.",
+    )
 
 
 def grant_location(name: str) -> Location:

@@ -27,7 +27,7 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import VaultSettings
+from vault_ticket_plugin.settings import VaultSettings, no_address
 from vault_ticket_plugin.transport import Interrupted, NotSent, Reply, Transport
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ class VaultSession:
         log_in: Callable[[VaultSession, Deadline], Login],
         clock: Clock,
     ) -> None:
+        if not settings.address:
+            raise no_address()
         self.settings = settings
         self._log_in = log_in
         self._clock = clock
