@@ -18,7 +18,7 @@ ROOMS = (
     "config toml_table daemon_table policy provision secret_file agent_login agent_config formats.*",
     "answer grant leased rotation verdicts spending journal hostlock cache transaction seeding issuer child fresh_file",
     "transport ticket_api vault.*",
-    "wiring report doctor.*",
+    "wiring report doctor.* daemon.*",
     "cli.* entry __main__",
 )
 LIBRARIES = {

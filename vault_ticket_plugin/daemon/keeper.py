@@ -1,0 +1,264 @@
+"""Keeps the tickets of many profiles fresh, and in memory. Given `issue`, it knows nothing of Vault."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
+from vault_ticket_plugin.daemon.schedule import Schedule
+from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
+from vault_ticket_plugin.issuer import Issued
+from vault_ticket_plugin.model import CLOCK_STEP, Freshness, Ticket
+from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.transaction import Demand
+
+log = logging.getLogger(__name__)
+
+# A leader election was seen to take 14 s, a spend takes 8 s at most; what is under way then may take the rest.
+ROUND_SECONDS, ROUND_LONGEST = 25.0, 35.0
+# The clock that counts suspended time is looked at so often: a thread's wait does not count it.
+LONGEST_WAIT = 5.0
+# Errors that time alone does not mend: stored data, a missing grant, a denial, a dead grant, a configuration.
+FOR_A_PERSON = frozenset({65, 66, 77, 78})
+
+Standing = Literal["new", "good", "failing", "dead"]
+# A profile's ticket by the shortest safe way, and for how many seconds it is good; or an error of ours.
+Issue = Callable[[str, Demand, Deadline], tuple[Issued, float]]
+
+
+class Kept(NamedTuple):
+    """A ticket that was good for `left` seconds at the moment `at` of the monotonic clock."""
+
+    ticket: Ticket
+    left: float
+    at: float
+
+    def left_at(self, now: float) -> float:
+        return self.left - (now - self.at)
+
+
+class Change(NamedTuple):
+    """What a hook can be told. `error` where it is about one."""
+
+    what: Literal["refreshed", "failing", "dead", "recovered"]
+    profile: str
+    ticket: Ticket | None
+    error: VaultTicketError | None = None
+
+
+class State(NamedTuple):
+    """How a profile is: seconds that its ticket is good for (0 where there is none), and what fails."""
+
+    standing: Standing
+    left: float
+    lifetime: float
+    error: VaultTicketError | None
+
+
+@dataclass(slots=True)
+class _Entry:
+    profile: Profile
+    identity: str
+    kept: Kept | None = None
+    standing: Standing = "new"
+    error: VaultTicketError | None = None
+
+
+class Keeper:
+    """Safe to use from several threads."""
+
+    def __init__(self, workers: int, clock: Clock, on_change: Callable[[Change], None]) -> None:
+        self._workers = workers
+        self._clock = clock
+        self._on_change = on_change
+        self._schedule = Schedule()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._entries: dict[str, _Entry] = {}
+        self._issue: Issue | None = None
+        self._free = workers
+        self._beat = clock.monotonic()
+
+    def replace(self, profiles: Mapping[str, tuple[Profile, str]], issue: Issue) -> None:
+        """From now on these profiles, each with a fingerprint of all that decides which ticket it means."""
+        with self._lock:
+            old, self._entries = self._entries, {}
+            for name, (profile, identity) in profiles.items():
+                entry = old.get(name)
+                if entry is not None and entry.identity == identity:
+                    entry.profile = profile
+                    self._entries[name] = entry
+                else:
+                    self._entries[name] = _Entry(profile, identity)
+            # What means another ticket is new, though its name is not.
+            same = [name for name, entry in self._entries.items() if old.get(name) is entry]
+            self._schedule.replace(same, self._clock.monotonic())
+            self._schedule.replace(self._entries, self._clock.monotonic())
+            self._issue = issue
+        self._wake.set()
+
+    def profile(self, name: str) -> Profile | None:
+        entry = self._entries.get(name)
+        return None if entry is None else entry.profile
+
+    def ready(self, name: str, min_ttl: float = 0.0) -> Kept | None:
+        """The ticket in memory, where it is good enough to be handed out without asking anybody."""
+        entry = self._entries.get(name)
+        kept = entry.kept if entry is not None else None
+        if entry is None or kept is None:
+            return None
+        left = kept.left_at(self._clock.monotonic())
+        least = max(entry.profile.windows.hard_for(kept.ticket.lifetime), min_ttl, CLOCK_STEP)
+        return kept if left > least else None
+
+    def ticket(self, name: str, min_ttl: float, until: Deadline) -> Kept:
+        """One that meets the demand where one can be had by then, else a usable one, else an error of ours."""
+        ready = self.ready(name, min_ttl)
+        if ready is not None:
+            return ready
+        try:
+            issued, left = self._ask(name, Demand(min_ttl=min_ttl), until)
+        except VaultTicketError:
+            kept = self.usable(name)
+            if kept is None:
+                raise
+            return kept
+        return Kept(issued.ticket, left, self._clock.monotonic())
+
+    def usable(self, name: str) -> Kept | None:
+        entry = self._entries.get(name)
+        kept = entry.kept if entry is not None else None
+        return kept if kept is not None and kept.left_at(self._clock.monotonic()) > CLOCK_STEP else None
+
+    def states(self) -> dict[str, State]:
+        with self._lock:
+            entries = dict(self._entries)
+        now = self._clock.monotonic()
+        return {
+            name: State(
+                entry.standing,
+                max(0.0, entry.kept.left_at(now)) if entry.kept else 0.0,
+                entry.kept.ticket.lifetime if entry.kept else 0.0,
+                entry.error,
+            )
+            for name, entry in entries.items()
+        }
+
+    def alive(self) -> bool:
+        """Whether the scheduler still turns."""
+        return self._clock.monotonic() - self._beat < 4 * LONGEST_WAIT
+
+    def stop(self, ended: threading.Event) -> None:
+        ended.set()
+        self._wake.set()
+
+    def run(self, ended: threading.Event) -> None:
+        """Look after all profiles until `ended` is set; then finish what is under way."""
+        with ThreadPoolExecutor(self._workers, "keeper") as pool:
+            while not ended.is_set():
+                self._wake.clear()
+                self._beat = now = self._clock.monotonic()
+                with self._lock:
+                    while self._free and (name := self._schedule.due(now)) is not None:
+                        self._free -= 1
+                        pool.submit(self._round, name)
+                    at = self._schedule.next_at() if self._free else None
+                self._wake.wait(LONGEST_WAIT if at is None else min(LONGEST_WAIT, max(0.0, at - now)))
+
+    def once(self) -> dict[str, VaultTicketError]:
+        """Look after each profile once, and tell what failed."""
+        failed: dict[str, VaultTicketError] = {}
+
+        def look(name: str) -> None:
+            error = self.look_after(name)
+            if error is not None:
+                failed[name] = error
+
+        with ThreadPoolExecutor(self._workers, "keeper") as pool:
+            for _ in pool.map(look, sorted(self._entries)):
+                pass
+        return failed
+
+    def _round(self, name: str) -> None:
+        try:
+            self.look_after(name)
+        finally:
+            with self._lock:
+                self._free += 1
+                entry = self._entries.get(name)
+                now = self._clock.monotonic()
+                kept = entry.kept if entry is not None else None
+                left = kept.left_at(now) if kept is not None else 0.0
+                if entry is not None and kept is not None and entry.error is None:
+                    self._schedule.succeeded(name, now, kept.ticket, left, entry.profile.windows)
+                else:
+                    self._schedule.failed(name, now, left)
+            self._wake.set()
+
+    def look_after(self, name: str) -> VaultTicketError | None:
+        """See to it that the profile's ticket is fresh; what stands in the way, if anything does."""
+        until = Deadline.after(ROUND_SECONDS, self._clock, ROUND_LONGEST)
+        try:
+            issued, _ = self._ask(name, Demand(), until)
+        except VaultTicketError as error:
+            return error
+        return issued.failed
+
+    def _ask(self, name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
+        """Ask, and remember how it went."""
+        entry, issue = self._entries.get(name), self._issue
+        if entry is None or issue is None:
+            raise ConfigError(f"there is no profile {name!r} here", "Name one that the daemon's configuration has.")
+        try:
+            issued, left = issue(name, demand, until)
+        except VaultTicketError as error:
+            self._failed(entry, error)
+            raise
+        except Exception as error:  # noqa: BLE001 - the schedule must go on
+            # Its text may quote a value.
+            bug = VaultTicketError(f"this is a bug in vault-ticket: {type(error).__name__}", "Please report it.")
+            self._failed(entry, bug)
+            raise bug from None
+        self._got(entry, issued, left)
+        return issued, left
+
+    def _got(self, entry: _Entry, issued: Issued, left: float) -> None:
+        now = self._clock.monotonic()
+        name = entry.profile.name
+        with self._lock:
+            before = entry.kept
+            # Two that were asked at once may come back in the other order.
+            newer = before is None or issued.ticket.expires_at >= before.ticket.expires_at
+            changed = newer and (before is None or issued.ticket.access_token != before.ticket.access_token)
+            if newer:
+                entry.kept = Kept(issued.ticket, left, now)
+        if changed:
+            log.info("%s: a ticket until %s", name, to_rfc3339(issued.ticket.expires_at))
+            self._on_change(Change("refreshed", name, issued.ticket))
+        if issued.failed is not None and not isinstance(issued.failed, Busy):
+            self._failed(entry, issued.failed)
+            return
+        level = entry.profile.windows.freshness(issued.ticket, issued.ticket.expires_at - left)
+        if issued.failed is None and level == Freshness.FRESH:
+            self._stands(entry, "good", None)
+
+    def _failed(self, entry: _Entry, error: VaultTicketError) -> None:
+        self._stands(entry, "dead" if error.exit_code in FOR_A_PERSON else "failing", error)
+
+    def _stands(self, entry: _Entry, standing: Standing, error: VaultTicketError | None) -> None:
+        with self._lock:
+            before, entry.standing, entry.error = entry.standing, standing, error
+            ticket = entry.kept.ticket if entry.kept is not None else None
+        if standing == before or (standing == "good" and before == "new"):
+            return
+        if error is not None:
+            log.warning("%s: %s. %s", entry.profile.name, error.message, error.hint)
+            self._on_change(Change("dead" if standing == "dead" else "failing", entry.profile.name, ticket, error))
+        else:
+            log.warning("%s: works again", entry.profile.name)
+            self._on_change(Change("recovered", entry.profile.name, ticket))
