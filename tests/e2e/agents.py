@@ -67,6 +67,7 @@ class AgentHost:
         assert (printed.code, printed.err) == (0, "")
         self.config = printed.out
         self.log = self._folder / "agent.log"
+        self._last_words = ""
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -74,6 +75,7 @@ class AgentHost:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._last_words = self.last_words()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, *flags: str) -> None:
@@ -88,6 +90,10 @@ class AgentHost:
         if self._process:
             self._process.stop()
             self._process = None
+
+    def last_words(self) -> str:
+        """The end of its log; also when all of this is over and its folder gone."""
+        return self.log.read_text()[-3000:] if self.log.exists() else self._last_words
 
     @property
     def running(self) -> bool:
@@ -136,7 +142,7 @@ class AgentHost:
         try:
             wait_until(there, "a valid token", timeout)
         except TimeoutError:
-            raise AssertionError(f"no valid token within {timeout:g} s:\n{self.log.read_text()[-3000:]}") from None
+            raise AssertionError(f"no valid token within {timeout:g} s:\n{self.last_words()}") from None
         return found[0]
 
 
