@@ -17,15 +17,15 @@ ROOMS = (
     "ports settings events",
     "config toml_table daemon_table policy provision secret_file agent_login agent_config formats.*",
     "answer grant leased rotation verdicts spending journal hostlock cache transaction seeding issuer child fresh_file",
-    "transport ticket_api vault.*",
+    "proxy transport ticket_api vault.*",
     "wiring report doctor.* daemon.*",
     "cli.* entry __main__",
 )
 LIBRARIES = {
     "click": "cli.*",
     "hvac": "vault.login vault.through_hvac",
-    "requests": "transport doctor.network",  # doctor: whether there is a proxy on the way
-    "urllib3": "transport",
+    "requests": "proxy",
+    "urllib3": "transport proxy",
 }
 REVEALING = (
     "formats.* secret_file cache journal grant leased ticket_api vault.login vault.session vault.admin"

@@ -317,7 +317,7 @@ def test_every_error_of_the_libraries_is_one_of_ours(
             raise error
 
         with transport() as via:
-            monkeypatch.setattr(via._adapter, "send", broken)
+            monkeypatch.setattr(urllib3.PoolManager, "urlopen", broken)
             with pytest.raises((NotSent, Interrupted)) as caught:
                 exchange(via, "http://127.0.0.1:1/")
         assert caught.type is ours

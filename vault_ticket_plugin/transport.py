@@ -1,6 +1,6 @@
 """One HTTP exchange with a hard end: no redirect, no cookie, no .netrc, a bounded answer, a total deadline.
 
-requests' own timeouts bound each read, not the whole; a server that drips a byte a second would hold a caller
+urllib3's own timeouts bound each read, not the whole; a server that drips a byte a second would hold a caller
 for hours. Here a watchdog closes the socket when the deadline passes, wherever the exchange is. And we know
 whether anything was sent, which decides whether a refresh token may have been spent.
 """
@@ -16,21 +16,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from vault_ticket_plugin import proxy
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.settings import Tls, is_loopback
+from vault_ticket_plugin.settings import Tls
 
 # A connection that does not come up in this time is better tried again (a lost SYN is sent again after 1 s and 3 s).
 CONNECT_SECONDS = 5.0
 # An answer of either server is a few KiB. RFC 6749 names no bound; this one is generous.
 LARGEST_ANSWER = 1 << 20
+# Connections to one server that are kept; more are made where more threads ask at once.
+KEPT = 10
 
 
 class NotSent(Exception):
@@ -54,8 +54,11 @@ class Transport:
     """Exchanges over kept-alive connections; safe to use from several threads."""
 
     def __init__(self, tls: Tls | None = None, unix_socket: str | None = None) -> None:
-        self._adapter = _Adapter(tls or Tls(), unix_socket)
+        self._tls = tls or Tls()
         self._unix = unix_socket is not None
+        self._pools = {"http": _unix_pool(unix_socket) if unix_socket else _PlainPool, "https": _SecurePool}
+        self._managers: dict[tuple[str, str | None], urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
 
     def exchange(
         self,
@@ -70,26 +73,32 @@ class Transport:
 
         `read_seconds`: the longest silence to bear. NotSent and Interrupted as their names say.
         """
-        proxies = {} if self._unix or is_loopback(urlsplit(url).hostname or "") else get_environ_proxies(url)
+        manager = self._manager(url)
         current = _Exchange(until)
         with current.watched():
             try:
-                request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
-                response = self._adapter.send(
-                    request,
-                    stream=True,
-                    timeout=(
-                        min(CONNECT_SECONDS, until.left()) or 0.001,
-                        min(read_seconds, until.left()) or 0.001,
+                if any(letter in value for value in headers.values() for letter in "\r\n"):
+                    raise ValueError("a line break would begin another header")
+                response = manager.urlopen(
+                    method,
+                    url,
+                    headers=headers,
+                    body=body,
+                    timeout=urllib3.Timeout(
+                        connect=min(CONNECT_SECONDS, until.left()) or 0.001,
+                        read=min(read_seconds, until.left()) or 0.001,
                     ),
-                    proxies=proxies,
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                    decode_content=False,
                 )
-                with response:
-                    content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
+                with contextlib.closing(response):
+                    content = response.read(LARGEST_ANSWER + 1, decode_content=True)
                     if len(content) <= LARGEST_ANSWER:
                         # Reads the end of the body, so that the connection can be used again, and finds a cut one.
-                        content += response.raw.read(1)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                        content += response.read(1)
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 reason = "it took too long" if current.cut or until.passed() else reason_of(error)
                 raise (Interrupted if current.sent else NotSent)(reason) from None
             if not _is_sized(response):  # one that is has been found whole, however late
@@ -97,10 +106,28 @@ class Transport:
                     raise Interrupted("it took too long")
                 if not content and not _ends_with_connection(response):
                     raise Interrupted("the connection broke")  # cut in its head: http.client takes that for the whole
-        return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
+        return Reply(response.status, {name.lower(): value for name, value in response.headers.itermerged()}, content)
 
     def close(self) -> None:
-        self._adapter.close()
+        with self._lock:
+            for manager in self._managers.values():
+                manager.clear()
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        """NotSent where a proxy is named that can't be used, ConfigError where the TLS files can't."""
+        scheme = urlsplit(url).scheme
+        try:
+            via = None if self._unix else proxy.on_the_way(url)
+            with self._lock:
+                found = self._managers.get((scheme, via))
+                if found is None:
+                    how = {"maxsize": KEPT, **(_tls_of(self._tls) if scheme == "https" else {})}
+                    found = urllib3.PoolManager(**how) if via is None else proxy.manager(via, how)
+                    found.pool_classes_by_scheme = self._pools
+                    self._managers[scheme, via] = found
+        except ValueError:
+            raise NotSent("the proxy's address can't be used") from None
+        return found
 
 
 class _Exchange:
@@ -199,55 +226,24 @@ def _unix_pool(path: str) -> type[HTTPConnectionPool]:
     return Pool
 
 
-class _Adapter(HTTPAdapter):
-    """requests' adapter with our connections and one TLS context for all of them."""
-
-    def __init__(self, tls: Tls, unix_socket: str | None) -> None:
-        self._tls = tls
-        self._context: ssl.SSLContext | None = None
-        self._pools = {
-            "http": _unix_pool(unix_socket) if unix_socket else _PlainPool,
-            "https": _SecurePool,
-        }
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **more: Any) -> None:
-        super().init_poolmanager(*args, **more)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **more)
-        manager.pool_classes_by_scheme = self._pools
-        return manager
-
-    def cert_verify(self, *_: Any, **__: Any) -> None:
-        """The TLS context decides, and was made with all there is to know."""
-
-    def build_connection_pool_key_attributes(  # type: ignore[override]
-        self, request: requests.PreparedRequest, *_: Any, **__: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        parts = urlsplit(request.url or "")
-        host = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port}
-        if parts.scheme != "https":
-            return host, {}
-        if self._context is None:
-            self._context = tls_context(self._tls)
-        pool: dict[str, Any] = {"ssl_context": self._context}
-        if self._tls.server_name:
-            pool["server_hostname"] = self._tls.server_name
-        if not self._tls.verify:
-            pool |= {"assert_hostname": False}
-        return host, pool
-
-
-def _is_sized(response: requests.Response) -> bool:
+def _is_sized(response: urllib3.BaseHTTPResponse) -> bool:
     """RFC 9112 section 6.3; http.client and urllib3 raise where less comes than is said."""
-    return "content-length" in response.headers or response.raw.chunked or response.status_code in (204, 304)
+    return "content-length" in response.headers or response.chunked or response.status in (204, 304)
 
 
-def _ends_with_connection(response: requests.Response) -> bool:
+def _ends_with_connection(response: urllib3.BaseHTTPResponse) -> bool:
     """RFC 9112 section 9.3."""
-    return response.raw.version == 10 or "close" in response.headers.get("connection", "").lower()
+    return response.version == 10 or "close" in response.headers.get("connection", "").lower()
+
+
+def _tls_of(tls: Tls) -> dict[str, Any]:
+    """One context for all connections, as urllib3's pools take it."""
+    pool: dict[str, Any] = {"ssl_context": tls_context(tls)}
+    if tls.server_name:
+        pool["server_hostname"] = tls.server_name
+    if not tls.verify:
+        pool["assert_hostname"] = False
+    return pool
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
@@ -291,8 +287,6 @@ def reason_of(error: BaseException) -> str:
             return one.strerror.lower()
     if any(isinstance(one, urllib3.exceptions.ProxyError) for one in seen):
         return "the proxy refused"
-    if any(isinstance(one, requests.exceptions.InvalidProxyURL | requests.exceptions.InvalidSchema) for one in seen):
-        return "the proxy's address can't be used"
-    if any(isinstance(one, requests.exceptions.InvalidHeader | requests.exceptions.InvalidURL) for one in seen):
+    if any(isinstance(one, ValueError) for one in seen):
         return "no request can be made of that"
     return "the connection broke"

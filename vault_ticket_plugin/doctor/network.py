@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from vault_ticket_plugin import proxy
 from vault_ticket_plugin.clock import HOST_CLOCK
 from vault_ticket_plugin.doctor.context import PATIENCE, Context
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
@@ -47,11 +48,7 @@ class Target:
 
     @property
     def proxied(self) -> bool:
-        from requests.utils import get_environ_proxies, select_proxy
-
-        if self.unix_socket or is_loopback(self.host):
-            return False
-        return select_proxy(self.url, get_environ_proxies(self.url)) is not None
+        return self.unix_socket is None and proxy.on_the_way(self.url) is not None
 
     def connect(self) -> socket.socket:
         if self.unix_socket is None:
