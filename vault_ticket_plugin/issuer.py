@@ -60,12 +60,7 @@ class Issuer:
         ticket = issued.ticket
         if issued.failed is not None and not isinstance(issued.failed, Busy):
             self._say_still_usable(ticket, issued.failed)
-        if ticket.lifetime < demand.min_ttl:
-            raise ConfigError(
-                f"tickets of this server live {show_duration(ticket.lifetime)}, "
-                f"and at least {show_duration(demand.min_ttl)} are asked for",
-                "Ask for less with --min-ttl.",
-            )
+        demand_what_can_be_had(ticket, demand.min_ttl)
         return ticket
 
     def issued(self, demand: Demand, until: Deadline) -> Issued:
@@ -207,6 +202,16 @@ class Issuer:
             to_rfc3339(ticket.expires_at),
             error.message,
             error.hint,
+        )
+
+
+def demand_what_can_be_had(ticket: Ticket, min_ttl: float) -> None:
+    """ConfigError where even a new ticket has less than is asked for."""
+    if ticket.lifetime < min_ttl:
+        raise ConfigError(
+            f"tickets of this server live {show_duration(ticket.lifetime)}, "
+            f"and at least {show_duration(min_ttl)} are asked for",
+            "Ask for less with --min-ttl.",
         )
 
 

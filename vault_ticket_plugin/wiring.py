@@ -17,6 +17,7 @@ from vault_ticket_plugin import environment
 from vault_ticket_plugin.cache import Cache, open_runtime
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.events import Tell, nobody
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.hostlock import HostLock
 from vault_ticket_plugin.issuer import Issuer
@@ -44,6 +45,7 @@ class Wiring:
     environ: Mapping[str, str]
     cached: bool = True
     clock: Clock = HOST_CLOCK
+    tell: Tell = nobody
 
     @cached_property
     def runtime(self) -> Folder | None:
@@ -109,7 +111,11 @@ class Wiring:
         def connect() -> Transaction:
             if not made:
                 endpoint = self.endpoint(profile)
-                made.append(Transaction(profile, self.store, endpoint, self.journal, self.holder, identity, self.clock))
+                made.append(
+                    Transaction(
+                        profile, self.store, endpoint, self.journal, self.holder, identity, self.clock, self.tell
+                    )
+                )
             return made[0]
 
         return Issuer(

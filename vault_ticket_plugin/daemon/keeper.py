@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.daemon.schedule import Schedule
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
-from vault_ticket_plugin.issuer import Issued
+from vault_ticket_plugin.issuer import Issued, demand_what_can_be_had
 from vault_ticket_plugin.model import CLOCK_STEP, Freshness, Ticket
 from vault_ticket_plugin.settings import Profile
 from vault_ticket_plugin.transaction import Demand
@@ -128,6 +128,7 @@ class Keeper:
             if kept is None:
                 raise
             return kept
+        demand_what_can_be_had(issued.ticket, min_ttl)
         return Kept(issued.ticket, left, self._clock.monotonic())
 
     def usable(self, name: str) -> Kept | None:
