@@ -124,6 +124,14 @@ class VaultSession:
         """Log in, where that is not done yet. Only a call will tell whether Vault takes the token."""
         self._own_token(until)
 
+    def log_in_again(self, until: Deadline) -> bool:
+        """Another token in place of ours, which may still be in use; False where there is no way to get one."""
+        with self._lock:
+            if self._login is None or not self._login.renewable:
+                return False
+            self._login = self._log_in(self, until)
+            return True
+
     def revoke_own_login(self, until: Deadline) -> None:
         """Take back a token that this session got by a login, so that no lease is left behind."""
         with self._lock:
