@@ -49,7 +49,7 @@ class TestIdentity:
         replace(SUPPORT, client_id="4711"),
         replace(SUPPORT, token_url="https://elsewhere/token"),
         replace(SUPPORT, ticket=Location("secret", "elsewhere")),
-        replace(SUPPORT, ticket=replace(SUPPORT.ticket, kv_version=1)),
+        replace(SUPPORT, ticket=SUPPORT.ticket._replace(kv_version=1)),
         replace(SUPPORT, grant=Location("other", SUPPORT.grant.path)),
     )
 

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vault_ticket_plugin import environment, errors, warm
 from vault_ticket_plugin.clock import Clock
@@ -26,29 +27,26 @@ COOLDOWN_FIRST, COOLDOWN_LONGEST = 1.0, 60.0
 RETRY_AFTER_LONGEST = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
+class Cached(NamedTuple):
     """`now`: Vault's time, as this host makes it out from when the entry was written."""
 
     ticket: Ticket
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """`error` as it was raised; asked again in `seconds`."""
 
     error: VaultTicketError
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """The last failure: how long ago, how long its cooldown is, how many there were in a row, and what it was."""
+class _Last(NamedTuple):
+    """The last failure: how long ago, how long its cooldown is, how many times in a row, and what it was."""
 
     age: float
     span: float
-    count: int
+    times: int
     error: VaultTicketError
 
 
@@ -138,7 +136,7 @@ class Cache:
         last = self._last_failure()
         count = 0
         if last is not None and last.age < last.span + COOLDOWN_LONGEST:
-            count = last.count  # failed again soon after
+            count = last.times  # failed again soon after
         span = min(COOLDOWN_LONGEST, COOLDOWN_FIRST * 2.0 ** min(count, 16))
         span *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         span = max(span, min(getattr(error, "retry_after", None) or 0.0, RETRY_AFTER_LONGEST))
@@ -168,7 +166,7 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         sound = isinstance(error, VaultTicketError) and 0 <= last.span <= RETRY_AFTER_LONGEST
-        return last if sound and min(ages) >= 0 and last.count >= 0 else None
+        return last if sound and min(ages) >= 0 and last.times >= 0 else None
 
     def _write(self, name: str, text: str) -> None:
         if self.folder is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
@@ -130,19 +130,18 @@ def seed(refresh_token: Secret, client_id: str | None, now: float) -> dict[str, 
 def _plain(note: Note | None) -> dict[str, str] | None:
     if note is None:
         return None
-    values = {field.name: getattr(note, field.name) for field in fields(note)}
     # Rounded up: a claim must not end before its holder thinks so, and nothing else minds a second.
-    return {name: to_rfc3339(math.ceil(value)) if name in _TIMES else value for name, value in values.items()}
+    return {name: to_rfc3339(math.ceil(value)) if name in _TIMES else value for name, value in note._asdict().items()}
 
 
 def _note(kind: type[T], value: object) -> T | None:
     if not isinstance(value, Mapping):
         return None
     found: dict[str, Any] = {}
-    for field in fields(kind):
-        part = value.get(field.name)
-        found[field.name] = _time(part) if field.name in _TIMES else part
-        if found[field.name] is None or not isinstance(found[field.name], str | float):
+    for name in kind._fields:
+        part = value.get(name)
+        found[name] = _time(part) if name in _TIMES else part
+        if found[name] is None or not isinstance(found[name], str | float):
             return None
     return kind(**found)
 

@@ -6,6 +6,7 @@ folder, on disk, with file and folder synced. One entry a grant: nothing is spen
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -120,6 +121,12 @@ class Journal:
                 ) from None
         return []
 
+    def count(self) -> int:
+        """How many wait here, of all profiles."""
+        with contextlib.suppress(StoredDataInvalid, OSError):
+            return len({name for folder in self._folders() for name in folder.names() if name.endswith(".journal")})
+        return 1  # a folder that can't be trusted or read: that must be looked into
+
     def _folders(self) -> Iterator[Folder]:
         if self._runtime is not None:
             yield self._runtime
@@ -137,7 +144,7 @@ class Journal:
 
 
 def _text(entry: Entry) -> str:
-    plain = asdict(entry) | {"refresh_token": entry.refresh_token.reveal()}
+    plain = asdict(entry) | {"where": entry.where._asdict(), "refresh_token": entry.refresh_token.reveal()}
     return json.dumps(plain)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
 from vault_ticket_plugin.errors import CasMismatch
@@ -22,8 +21,7 @@ SPAN_SLACK = 0.01
 SPAN_SLACK_LEAST = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(NamedTuple):
     """What a look at the leased path found. `span`: seconds from that version's write to its deletion."""
 
     ticket: Ticket | None

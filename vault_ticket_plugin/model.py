@@ -1,5 +1,8 @@
 """The things we speak of: tickets, grants, claims and how fresh a ticket is. Frozen data, no behaviour beyond it.
 
+Plain records are NamedTuples: making such a class costs a process that imports it a fifth of what a frozen dataclass
+costs. Those with a secret, or with a document that may hold one, are not: nothing shall pack, join or print them.
+
 Times are seconds since the epoch by Vault's clock, unless a name says otherwise; spans are seconds.
 """
 
@@ -8,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.secret import Secret
@@ -20,8 +23,7 @@ KvVersion = Literal[1, 2]
 CLOCK_STEP = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """A document in a KV secrets engine: where it is mounted, the path below the mount, the engine's version."""
 
     mount: str
@@ -112,8 +114,7 @@ class Windows:
         return Freshness.FRESH
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The right to spend the grant. `fingerprint` names the refresh token that its holder is about to spend."""
 
     id: str
@@ -122,8 +123,7 @@ class Claim:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(NamedTuple):
     """A spend whose answer nobody has read: the token named by `fingerprint` may be dead."""
 
     fingerprint: str
@@ -131,8 +131,7 @@ class Doubt:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(NamedTuple):
     """The latch: the token endpoint said no for good to what `fingerprint` names (token, client and URL)."""
 
     fingerprint: str
@@ -141,8 +140,7 @@ class Rejection:
     holder: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refresh:
+class Refresh(NamedTuple):
     """The last refresh that was published: when, until when, by whom, and the ticket's fingerprint."""
 
     at: float

@@ -31,6 +31,7 @@ def manager(url: str, how: dict[str, Any]) -> urllib3.ProxyManager:
     if not urllib3.util.parse_url(url).host:
         raise ValueError("no host")
     user, password = get_auth_from_url(url)
-    login = urllib3.make_headers(basic_auth=f"{user}:{password}") if user else {}
-    headers = {"Proxy-Authorization": value for value in login.values()}
+    headers = {}
+    if user:
+        headers["Proxy-Authorization"] = urllib3.make_headers(basic_auth=f"{user}:{password}")["authorization"]
     return urllib3.ProxyManager(url, proxy_headers=headers, **how)

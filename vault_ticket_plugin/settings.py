@@ -45,8 +45,7 @@ DEFAULT_HOOK_TIMEOUT = 10.0
 PORTS = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """How to verify a server and show ourselves; paths of PEM files. Without a CA the system's own are used."""
 
     ca_file: str | None = None
@@ -86,7 +85,7 @@ class VaultSettings:
     auth: Auth
     namespace: str | None = None
     unix_socket: str | None = None
-    tls: Tls = Tls()
+    tls: Tls = field(default_factory=Tls)
     client_timeout: float = DEFAULT_CLIENT_TIMEOUT
 
     @property

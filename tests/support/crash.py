@@ -11,9 +11,11 @@ import sys
 from collections import Counter
 from typing import Any
 
+import urllib3
+
 from vault_ticket_plugin.cli import run
 from vault_ticket_plugin.journal import Journal
-from vault_ticket_plugin.transport import Transport, _Adapter
+from vault_ticket_plugin.transport import Transport
 
 # Every step of a refresh at an expired ticket: each is one call to Vault, to the token endpoint or to the disk.
 STEPS = (
@@ -61,7 +63,7 @@ class Steps:
 
 
 def instrument(steps: Steps) -> None:
-    exchange, send = Transport.exchange, _Adapter.send
+    exchange, send = Transport.exchange, urllib3.PoolManager.urlopen
 
     def watched_exchange(self: Transport, method: str, url: str, *args: Any) -> Any:
         spending = url.endswith("/token") and "/v1/" not in url
@@ -71,9 +73,9 @@ def instrument(steps: Steps) -> None:
         steps.after("answer" if spending else step)
         return reply
 
-    def watched_send(self: Any, request: Any, *args: Any, **more: Any) -> Any:
-        response = send(self, request, *args, **more)
-        if request.url.endswith("/token") and "/v1/" not in request.url:
+    def watched_send(self: Any, method: str, url: str, *args: Any, **more: Any) -> Any:
+        response = send(self, method, url, *args, **more)
+        if url.endswith("/token") and "/v1/" not in url:
             steps.after("spend")
             steps.before("answer")
         return response
@@ -90,7 +92,7 @@ def instrument(steps: Steps) -> None:
         setattr(owner, name, call)
 
     Transport.exchange = watched_exchange  # type: ignore[method-assign, assignment]
-    _Adapter.send = watched_send  # type: ignore[method-assign]
+    urllib3.PoolManager.urlopen = watched_send  # type: ignore[method-assign]
     watched(Journal, "write", "journal")
     watched(Journal, "remove", "forget")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.model import Ticket
@@ -31,8 +32,7 @@ def _wants_a_ticket(_context: Context) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """`show`: what standard output gets.
 
     `early`: asked before anything else is done: an answer that needs no ticket, an error of ours where the question
