@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import TokenRefused, VaultTicketError
+from vault_ticket_plugin.errors import TokenRefused, VaultDenied, VaultTicketError
 from vault_ticket_plugin.vault.session import VaultSession
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ def keep_token(session: VaultSession, until: Deadline) -> float:
         return _pause(ttl)
     except TokenRefused as error:
         log.warning("%s. %s", error.message, error.hint)
+    except VaultDenied:
+        return LATEST  # it may not look at itself: another login replaces it when Vault no longer knows it
     except VaultTicketError as error:
         log.info("our Vault token could not be looked after: %s", error.message)
     return RETRY
