@@ -19,6 +19,7 @@ from vault_ticket_plugin.errors import (
     GrantRejected,
     SaveFailed,
     StoredDataInvalid,
+    VaultDenied,
     VaultTicketError,
     VaultUnreachable,
 )
@@ -511,3 +512,83 @@ def test_without_a_cache_every_call_looks_at_vault(world: World) -> None:
         assert issuer.ticket(Demand(), process.until()).access_token == Secret("ticket-1")
         assert process.store.calls[0] == ("read", TICKET)
     assert world.server.refreshes == 1
+
+
+# -- where tickets are not cached, a remembered failure is only a reason not to ask the token endpoint
+
+
+def uncached(world: World, name: str = "web-1") -> FakeProcess:
+    """A process as `--no-cache` has it."""
+    process = world.host(name).process()
+    process.issuer = replace(process.issuer, cache=replace(process.cache, tickets=False))
+    return process
+
+
+def fail_at_the_endpoint(world: World, name: str = "web-1") -> None:
+    one = uncached(world, name)
+    one.endpoint.next = [Fault("busy", retry_after=600)]
+    with pytest.raises(EndpointUnavailable):
+        one.get()
+
+
+@pytest.mark.parametrize("left", [3000, 700, 60])
+def test_without_a_cache_a_remembered_failure_does_not_hide_a_usable_ticket(
+    world: World, left: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.seed()
+    fail_at_the_endpoint(world)
+    world.put_ticket(left=left)
+    one = uncached(world)
+    assert one.get() == "an-older-ticket"
+    assert (one.store.calls, one.endpoint.seen) == ([("read", TICKET)], [])
+    assert ("this ticket is good until" in caplog.text) == (left < 1200)
+
+
+def test_without_a_cache_the_token_endpoint_is_not_asked_in_the_cooldown(world: World) -> None:
+    """What was remembered is raised in place of a refresh, and lengthens no cooldown."""
+    world.seed()
+    fail_at_the_endpoint(world)
+    before = uncached(world).issuer.cache.failure()
+    one = uncached(world)
+    with pytest.raises(EndpointUnavailable, match="busy") as caught:
+        one.get()
+    assert (one.store.calls, one.endpoint.seen) == ([("read", TICKET)], [])
+    assert "--force" in caught.value.hint
+    assert caught.value.hint.count("remembered") == 1
+    after = one.issuer.cache.failure()
+    assert before is not None
+    assert after is not None
+    assert after.seconds <= before.seconds
+    world.put_ticket(left=60)
+    assert uncached(world).get() == "an-older-ticket"
+    again = one.issuer.cache.failure()
+    assert again is not None
+    assert again.seconds <= before.seconds
+
+
+@pytest.mark.parametrize("kind", [VaultUnreachable, VaultDenied])
+def test_without_a_cache_vaults_own_failure_is_not_asked_about_in_the_cooldown(
+    world: World, kind: type[VaultTicketError]
+) -> None:
+    world.put_ticket(left=3000)
+    one = uncached(world)
+    one.issuer.cache.remember(kind("no", "Wait."))
+    with pytest.raises(kind, match="no"):
+        one.get()
+    assert one.store.calls == []
+
+
+def test_without_a_cache_force_asks_in_the_cooldown_too(world: World) -> None:
+    world.seed()
+    fail_at_the_endpoint(world)
+    assert uncached(world).get(force=True) == "ticket-1"
+
+
+def test_without_a_cache_what_fails_anew_in_the_cooldown_is_told_and_remembered(world: World) -> None:
+    world.seed()
+    fail_at_the_endpoint(world)
+    with pytest.raises(VaultUnreachable):
+        sealed(uncached(world)).get()
+    failure = uncached(world).issuer.cache.failure()
+    assert failure is not None
+    assert isinstance(failure.error, VaultUnreachable)

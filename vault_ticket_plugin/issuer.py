@@ -13,10 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from vault_ticket_plugin import rotation
-from vault_ticket_plugin.cache import Cache, Cached
+from vault_ticket_plugin.cache import Cache, Cached, Failure
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.durations import show_duration
-from vault_ticket_plugin.errors import Busy, ConfigError, StoredDataInvalid, VaultTicketError
+from vault_ticket_plugin.errors import (
+    Busy,
+    ConfigError,
+    StoredDataInvalid,
+    VaultDenied,
+    VaultTicketError,
+    VaultUnreachable,
+)
 from vault_ticket_plugin.hostlock import Flight, HostLock
 from vault_ticket_plugin.journal import Journal
 from vault_ticket_plugin.model import Freshness, Ticket
@@ -125,32 +132,44 @@ class Issuer:
             return None
         if cached and cached.ticket.usable(cached.now):
             return Issued(cached.ticket, failure.error)
-        again = f"(This is remembered for {math.ceil(failure.seconds)} s more; --force asks now.)"
-        raise type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
+        nothing_kept = self.cache.folder is None or not self.cache.tickets
+        if nothing_kept and not isinstance(failure.error, VaultUnreachable | VaultDenied):
+            return None  # the leased path may have a usable ticket
+        raise _remembered(failure)
 
     def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Issued:
         """We are the one of this host. What goes wrong is remembered, and a usable ticket handed out all the same."""
         usable = cached.ticket if cached and cached.ticket.usable(cached.now) else None
         began = self.clock.monotonic()
         transaction = self.connect()
+        failure = None if demand.force else self.cache.failure()  # found by _from_cache, unless nothing is cached
+        known = None if failure is None else _remembered(failure)
         try:
             self._replay(transaction, until if usable is None else until.within(SOFT_PATIENCE))
-            return Issued(self._look_and_refresh(transaction, usable, demand, until))
+            return Issued(self._look_and_refresh(transaction, usable, demand, until, known))
         except _Fallback as fallback:
             ticket, error = fallback.ticket, fallback.error
         except VaultTicketError as failed:
             if usable is None or cached is None or not usable.usable(cached.now + self.clock.monotonic() - began):
-                if not isinstance(failed, Busy):
-                    self.cache.remember(failed)
+                self._remember(failed, known)
                 raise
             ticket, error = usable, failed
-        if not isinstance(error, Busy):
-            self.cache.remember(error)
+        self._remember(error, known)
         return Issued(ticket, error)
 
+    def _remember(self, error: VaultTicketError, known: VaultTicketError | None) -> None:
+        if not isinstance(error, Busy) and error is not known:
+            self.cache.remember(error)
+
     def _look_and_refresh(
-        self, transaction: Transaction, usable: Ticket | None, demand: Demand, until: Deadline
+        self,
+        transaction: Transaction,
+        usable: Ticket | None,
+        demand: Demand,
+        until: Deadline,
+        known: VaultTicketError | None,
     ) -> Ticket:
+        """`known`: what a refresh failed by a moment ago; there is none again so soon."""
         now = transaction.store.now
         seen = transaction.look(until if usable is None else until.within(SOFT_PATIENCE))
         found = seen.ticket if seen.ticket is not None and seen.ticket.usable(now()) else None
@@ -167,6 +186,8 @@ class Issuer:
                 self.cache.clear_failure()
                 return found
         try:
+            if known is not None:
+                raise known
             outcome = transaction.refresh(seen, demand, until, patient=level > Freshness.SOFT)
         except VaultTicketError as error:
             if found is None or not found.usable(now()):
@@ -203,6 +224,11 @@ class Issuer:
             error.message,
             error.hint,
         )
+
+
+def _remembered(failure: Failure) -> VaultTicketError:
+    again = f"(This is remembered for {math.ceil(failure.seconds)} s more; --force asks now.)"
+    return type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
 
 
 def demand_what_can_be_had(ticket: Ticket, min_ttl: float) -> None:
