@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -75,8 +75,10 @@ REASON, REASON_CODE = "the refresh token is not valid", 77
 class Program:
     """A Python program of a client that lives longer than a ticket: each line from us is answered with one of JSON."""
 
-    def __init__(self, caller: Caller, text: str, env: Mapping[str, str] | None = None) -> None:
-        self._process = caller.host.start("-c", text, command=sys.executable, env=env)
+    def __init__(
+        self, caller: Caller, text: str, env: Mapping[str, str] | None = None, words: Sequence[str] = ()
+    ) -> None:
+        self._process = caller.host.start("-c", text, *words, command=sys.executable, env=env)
 
     def __enter__(self) -> Self:
         return self

@@ -38,7 +38,8 @@ class Guarded:
     def __init__(
         self, api: Emulator, find: Callable[[str], Page | None], *, basic: bool = False, tls: Certificate | None = None
     ) -> None:
-        self.api, self.find, self.basic = api, find, basic
+        self.api, self.find = api, find
+        self.challenge = 'Basic realm="test"' if basic else "Bearer"
         self.seen: list[Seen] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         if tls:
@@ -87,7 +88,7 @@ def _handler(server: Guarded) -> type[BaseHTTPRequestHandler]:
             answer = page.body if page and status == 200 else b""
             self.send_response(status)
             if status == 401:
-                self.send_header("WWW-Authenticate", 'Basic realm="test"' if server.basic else "Bearer")
+                self.send_header("WWW-Authenticate", server.challenge)
             if page and status == 200:
                 self.send_header("Content-Type", page.kind)
                 for name, value in page.headers.items():

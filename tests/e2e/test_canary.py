@@ -184,6 +184,7 @@ def test_commands_that_run_hand_over_or_look_at_things(canary: Canary, loud: lis
         canary.run(helper, "policy", "refresher", site.profile, *loud)
         canary.run(helper, "agent-config", site.profile, *loud)
         canary.run(helper, "git-credential", site.profile, *loud, "get", stdin="protocol=https\nhost=a.example\n\n")
+        canary.run(helper, "docker-credential", site.profile, *loud, "list")
     with seen(canary, 77):
         canary.run(helper, "unwrap", *loud, stdin=wrapped.out)
     doctor = canary.run(helper, "doctor", site.profile, *loud)
