@@ -46,7 +46,7 @@ def own(session: VaultSession) -> tuple[str, float]:
 def near_its_end(session: VaultSession) -> str:
     """Wait for the last half of a token of six seconds; its accessor."""
     assert keep_token(session, until()) <= 2
-    wait_until(lambda: own(session)[1] <= 3, "the token's end to come near")
+    wait_until(lambda: own(session)[1] <= 2, "the token's end to come near")
     return own(session)[0]
 
 
