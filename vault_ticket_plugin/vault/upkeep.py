@@ -18,7 +18,7 @@ SHARE = 1 / 3
 SOONEST, LATEST = 1.0, 3600.0
 # Where that failed: soon enough for a token of a minute.
 RETRY = 10.0
-# A renewal that brings less than this share of the token's first life has met its limit (max_ttl).
+# A renewal that brings no more than this share of the token's first life has met its limit (max_ttl).
 WORN_OUT = 1 / 2
 
 
@@ -41,7 +41,7 @@ def keep_token(session: VaultSession, until: Deadline) -> float:
             renewed = session.call("POST", "auth/token/renew-self", until, {})
             auth = renewed.body.get("auth")
             ttl = _seconds(auth if isinstance(auth, Mapping) else {}, "lease_duration") or ttl
-        if ttl < first * WORN_OUT and session.log_in_again(until):
+        if ttl <= first * WORN_OUT and session.log_in_again(until):
             log.info("logged in to Vault again, before the token ends")
             return SOONEST  # look what came of it
         return _pause(ttl)
