@@ -39,3 +39,9 @@ def configure(verbosity: int, log_format: LogFormat) -> None:
     logger.addHandler(handler)
     logger.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
     logger.propagate = False
+
+
+def show_at_least(level: int, room: str) -> None:
+    """What a room logs from this level on is shown, whatever is asked for besides."""
+    logger = logging.getLogger(f"{NAME}.{room}")
+    logger.setLevel(min(level, logging.getLogger(NAME).level))

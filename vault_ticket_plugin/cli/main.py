@@ -32,6 +32,7 @@ is not OAuth; 77 denied by Vault, or the grant is dead; 78 configuration, or the
 # Each is a module here of the same name, with a function of the same name.
 COMMANDS = (
     "agent-config",
+    "daemon",
     "docker-credential",
     "doctor",
     "exec",

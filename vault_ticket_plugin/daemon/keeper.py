@@ -239,7 +239,7 @@ class Keeper:
             if newer:
                 entry.kept = Kept(issued.ticket, left, now)
         if changed:
-            log.info("%s: a ticket until %s", name, to_rfc3339(issued.ticket.expires_at))
+            log.debug("%s: a ticket until %s", name, to_rfc3339(issued.ticket.expires_at))
             self._on_change(Change("refreshed", name, issued.ticket))
         if issued.failed is not None and not isinstance(issued.failed, Busy):
             self._failed(entry, issued.failed)
@@ -261,5 +261,5 @@ class Keeper:
             log.warning("%s: %s. %s", entry.profile.name, error.message, error.hint)
             self._on_change(Change("dead" if standing == "dead" else "failing", entry.profile.name, ticket, error))
         else:
-            log.warning("%s: works again", entry.profile.name)
+            log.info("%s: works again", entry.profile.name)
             self._on_change(Change("recovered", entry.profile.name, ticket))
