@@ -24,12 +24,13 @@ ROOMS = (
 LIBRARIES = {
     "click": "cli.*",
     "hvac": "vault.login vault.through_hvac",
+    "prometheus_client": "daemon.metrics",
     "requests": "proxy",
     "urllib3": "transport proxy",
 }
 REVEALING = (
     "formats.* secret_file cache journal grant leased ticket_api vault.login vault.session vault.admin"
-    " doctor.access doctor.documents"
+    " doctor.access doctor.documents daemon.credentials"
 )
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
