@@ -17,7 +17,7 @@ ROOMS = (
     "ports settings events",
     "config toml_table daemon_table policy provision secret_file agent_login agent_config formats.*",
     "answer grant leased rotation verdicts spending journal hostlock cache transaction seeding issuer child fresh_file",
-    "proxy transport ticket_api vault.*",
+    "proxy transport ticket_api asking vault.*",
     "wiring report doctor.* daemon.*",
     "cli.* entry __main__",
 )

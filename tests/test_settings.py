@@ -57,7 +57,12 @@ class TestIdentity:
         made = [SETTINGS.identity(SUPPORT)]
         made += [replace(SETTINGS, vault=vault).identity(SUPPORT) for vault in self.OTHER_VAULTS]
         made += [SETTINGS.identity(profile) for profile in self.OTHER_PROFILES]
+        made += [replace(SETTINGS, socket=path).identity(SUPPORT) for path in ("/run/one", "/run/two")]
         assert len(set(made)) == len(made)
+
+    def test_a_daemon_in_between_is_no_other_grant(self) -> None:
+        """A journal that waits for Vault goes there, however tickets are had."""
+        assert replace(SETTINGS, socket="/run/one").grant_identity(SUPPORT) == SETTINGS.grant_identity(SUPPORT)
 
     def test_what_does_not_decide_it_leaves_it(self) -> None:
         """Windows and timeouts may be tuned without losing the cache."""

@@ -1,6 +1,7 @@
 """The one use case: a ticket for a profile, by the shortest way that is safe.
 
-From this host's cache, else from the leased path, else by the refresh transaction. One process a host is on its way
+From this host's cache, else from its daemon where one is named, else from the leased path, else by the refresh
+transaction. One process a host is on its way
 to Vault at a time; the others use what it brings. Whatever fails, a ticket that can still be used is handed out (I3).
 """
 
@@ -19,6 +20,7 @@ from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import (
     Busy,
     ConfigError,
+    EndpointUnavailable,
     StoredDataInvalid,
     VaultDenied,
     VaultTicketError,
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 QUEUE_FIRST, QUEUE_LONGEST = 0.005, 0.1
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
+# How the hint of a remembered failure goes on.
+REMEMBERED = "(This is remembered for "
 
 
 class Issued(NamedTuple):
@@ -45,11 +49,24 @@ class Issued(NamedTuple):
     failed: VaultTicketError | None = None
 
 
+class Heard(NamedTuple):
+    """What this host's daemon hands out, and Vault's time as it does. `alone`: there is no Vault to ask beside it."""
+
+    ticket: Ticket
+    now: float
+    alone: bool
+
+
+# The daemon's ticket, of at least so many seconds where it can have one; None where Vault itself is to be asked.
+Ask = Callable[[float, Deadline], Heard | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Issuer:
     """Safe to use from several threads. `connect` brings Vault and the token endpoint, once they are needed.
 
-    `grant_identity`: whose journal to look for.
+    `grant_identity`: whose journal to look for. `ask`: the daemon, where one is named. `heard`: the last ticket from
+    there, and the moment at which it ends.
     """
 
     profile: Profile
@@ -60,6 +77,8 @@ class Issuer:
     grant_identity: str
     clock: Clock
     flight: Flight[Issued] = field(default_factory=Flight)
+    ask: Ask | None = None
+    heard: list[tuple[Ticket, float]] = field(default_factory=list)
 
     def ticket(self, demand: Demand, until: Deadline) -> Ticket:
         """A ticket that meets the demand where one can be had by then, else a usable one, else an error of ours."""
@@ -79,6 +98,9 @@ class Issuer:
         cached = self.cache.ticket()
         if cached is not None and cached.ticket.access_token == ticket.access_token:
             return ticket.left(cached.now)
+        for heard, ends in self.heard:
+            if heard.access_token == ticket.access_token:
+                return ends - self.clock.monotonic()
         return ticket.left(self.connect().store.now())
 
     def replay(self, until: Deadline) -> None:
@@ -141,10 +163,23 @@ class Issuer:
         """We are the one of this host. What goes wrong is remembered, and a usable ticket handed out all the same."""
         usable = cached.ticket if cached and cached.ticket.usable(cached.now) else None
         began = self.clock.monotonic()
-        transaction = self.connect()
+        if self.ask is None or demand.force:
+            self.connect()  # what can't even be begun is no failure to remember
         failure = None if demand.force else self.cache.failure()  # found by _from_cache, unless nothing is cached
         known = None if failure is None else _remembered(failure)
         try:
+            heard = self._hear(demand, until if usable is None else until.within(SOFT_PATIENCE))
+            if heard is not None:
+                if usable is None or heard.ticket.expires_at >= usable.expires_at:
+                    cached, usable, began = Cached(heard.ticket, heard.now), heard.ticket, self.clock.monotonic()
+                    self._keep(usable, heard.now)
+                level = self.profile.windows.freshness(usable, heard.now, demand.min_ttl)
+                if level <= Freshness.SOFT or usable.lifetime < demand.min_ttl:
+                    self.cache.clear_failure()
+                    return Issued(usable)
+                if heard.alone:
+                    return Issued(usable, EndpointUnavailable("the daemon has no fresher one", "Its log says why."))
+            transaction = self.connect()
             self._replay(transaction, until if usable is None else until.within(SOFT_PATIENCE))
             return Issued(self._look_and_refresh(transaction, usable, demand, until, known))
         except _Fallback as fallback:
@@ -156,6 +191,15 @@ class Issuer:
             ticket, error = usable, failed
         self._remember(error, known)
         return Issued(ticket, error)
+
+    def _hear(self, demand: Demand, until: Deadline) -> Heard | None:
+        """What the daemon hands out. It would bring us no new ticket by force, nor save a journal of ours."""
+        if self.ask is None or demand.force or self._journal_waits():
+            return None
+        heard = self.ask(demand.min_ttl, until)
+        if heard is not None:
+            self.heard[:] = [(heard.ticket, heard.ticket.left(heard.now) + self.clock.monotonic())]
+        return heard
 
     def _remember(self, error: VaultTicketError, known: VaultTicketError | None) -> None:
         if not isinstance(error, Busy) and error is not known:
@@ -227,7 +271,7 @@ class Issuer:
 
 
 def _remembered(failure: Failure) -> VaultTicketError:
-    again = f"(This is remembered for {math.ceil(failure.seconds)} s more; --force asks now.)"
+    again = f"{REMEMBERED}{math.ceil(failure.seconds)} s more; --force asks now.)"
     return type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
 
 

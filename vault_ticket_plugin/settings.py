@@ -201,7 +201,7 @@ class Settings:
         parts = (
             *(self.vault.shown, self.vault.namespace or "", *self.vault.auth.identity()),
             *(profile.name, str(profile.ticket), str(profile.ticket.kv_version), profile.client_id or ""),
-            *(self.grant_identity(profile), profile.token_url),
+            *(self.grant_identity(profile), profile.token_url, self.socket or ""),
         )
         return _fingerprint(parts)
 

@@ -20,7 +20,7 @@ from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.events import Tell, nobody
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.hostlock import HostLock
-from vault_ticket_plugin.issuer import Issuer
+from vault_ticket_plugin.issuer import Ask, Heard, Issuer
 from vault_ticket_plugin.journal import Journal
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.ports import TokenEndpoint
@@ -126,7 +126,21 @@ class Wiring:
             journal=self.journal,
             grant_identity=identity,
             clock=self.clock,
+            ask=self.asking(profile),
         )
+
+    def asking(self, profile: Profile) -> Ask | None:
+        """How to ask the daemon for the profile's ticket, where its socket is named."""
+        path, alone = self.settings.socket, not self.settings.vault.address
+        if path is None:
+            return None
+
+        def ask(min_ttl: float, until: Deadline) -> Heard | None:
+            from vault_ticket_plugin import asking
+
+            return asking.ask(path, profile.name, alone, min_ttl, until)
+
+        return ask
 
     def close(self) -> None:
         """End what was begun; a token that a login brought is taken back."""
