@@ -41,6 +41,24 @@ def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table(ca_cert="~/ca.pem").path("ca_cert") == "/home/somebody/ca.pem"
 
 
+def test_a_path_may_begin_at_systemd_s_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/a.service")
+    found = table(secret_id_file="$CREDENTIALS_DIRECTORY/secret_id", ca_cert="$CREDENTIALS_DIRECTORY.pem")
+    assert found.path("secret_id_file") == "/run/credentials/a.service/secret_id"
+    assert found.path("ca_cert") == "$CREDENTIALS_DIRECTORY.pem"
+
+
+@pytest.mark.parametrize("folder", [None, ""])
+def test_a_file_that_names_systemd_s_credentials_can_be_read_outside_of_the_unit(
+    folder: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command with the same file may never need the secret id; one that does says what is not there."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    if folder is not None:
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", folder)
+    assert table(a="$CREDENTIALS_DIRECTORY/secret_id").path("a") == "$CREDENTIALS_DIRECTORY/secret_id"
+
+
 def test_a_key_that_was_read_is_known_whether_it_is_there_or_not() -> None:
     """The hint lists all that could be said here."""
     found = table(adress="a", more=1)

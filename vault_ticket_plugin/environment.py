@@ -28,7 +28,10 @@ SERVER_NAMES = (
 SERVER_PREFIXES = ("BAO_", "VAULT_")
 # AGENT: an agent's or proxy's listener to go through, whatever the file says of [vault] (docs/agent.md).
 OWN_NAMES = ("VAULT_TICKET_CONFIG", "VAULT_TICKET_PROFILE", "VAULT_TICKET_AGENT")
-FOLDER_NAMES = ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "RUNTIME_DIRECTORY")
+FOLDER_NAMES = (
+    *("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"),
+    *("RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"),
+)
 PROXY_NAMES = (
     "HTTPS_PROXY",
     "https_proxy",

@@ -11,6 +11,7 @@ from vault_ticket_plugin.durations import parse_duration
 from vault_ticket_plugin.errors import ConfigError
 
 T = TypeVar("T")
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 
 class Table:
@@ -49,7 +50,7 @@ class Table:
         return self.get(name, default, "a text", text_value)
 
     def path(self, name: str, default: str | None = None) -> str | None:
-        return self.get(name, default, "a path", lambda value: os.path.expanduser(text_value(value)))
+        return self.get(name, default, "a path", _path)
 
     def flag(self, name: str, default: bool) -> bool:
         return self.get(name, default, "true or false", _flag)
@@ -90,6 +91,14 @@ def text_value(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError("a text, not empty, without control characters")
     return value
+
+
+def _path(value: object) -> str:
+    """`~`, and the folder that systemd's LoadCredential= makes for a unit; where there is none the name stays."""
+    text, folder = text_value(value), os.environ.get(CREDENTIALS)
+    if folder and text.startswith(f"${CREDENTIALS}/"):
+        return folder + text.removeprefix(f"${CREDENTIALS}")
+    return os.path.expanduser(text)
 
 
 def _flag(value: object) -> bool:

@@ -19,6 +19,8 @@ from vault_ticket_plugin.journal import Journal
 # and that interval, where its configuration has none.
 AGENT_SHARE = 0.95
 AGENT_INTERVAL = 300.0
+# In its folders systemd lets one user in by an access list, whose mask a file's mode shows as its group's rights.
+SYSTEMD_CREDENTIALS = "/run/credentials/"
 
 
 def runtime_folder(context: Context) -> Finding:
@@ -92,7 +94,7 @@ def login_files(context: Context) -> Finding:
     except OSError as error:
         hint = "Correct it in [vault] auth, or put the file there (`vault-ticket setup --secret-id-file`)."
         return failed(f"{path} can't be read: {(error.strerror or '').lower()}", hint)
-    if mode & 0o077:
+    if mode & 0o077 and not path.startswith(SYSTEMD_CREDENTIALS):
         return warned(
             f"{path} is open to other users: mode {mode:04o}",
             f"`chmod 0600 {path}`; if others could read it, replace what it holds.",
