@@ -180,19 +180,20 @@ def test_an_agent_that_started_before_the_grant_was_stored(site: Site, mode: str
         assert 1 <= site.api.stats().requests <= 3  # `store` proved it with one; that ticket may be over by now
 
 
-@pytest.mark.parametrize("down", [pytest.param(6, id="6s"), pytest.param(20, id="20s", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("down", [pytest.param(4, id="4s"), pytest.param(20, id="20s", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["plugin", "exec"])
 def test_the_api_is_down_for_a_while(site: Site, mode: str, down: int) -> None:
     """A running agent, its last file kept; afterwards a valid token by itself. Each answer of the API is counted."""
     with short_lived(site, mode) as agent:
         site.api.behaviour.next = [faults.status(503) for _ in range(1000)]
         before = site.api.stats().requests
+        wait_until(lambda: site.api.stats().requests > before, "the first try")  # the token's soft window has begun
         time.sleep(down)
         asked = site.api.stats().requests - before
         last = agent.token()
         site.api.behaviour.next = []
         agent.wait_for_token(other_than=last, timeout=60)
-    assert 1 <= asked <= 2 * down + 5, asked
+    assert asked <= 2 * down + 5, asked
     assert site.api.stats().rejected == 0
 
 
