@@ -6,8 +6,8 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from vault_ticket_plugin import warm
 
@@ -30,12 +30,11 @@ class Clock:
 HOST_CLOCK = Clock()
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """A moment by which something must be over. `last`: what `at_least` never goes beyond."""
 
     at: float
-    clock: Clock = field(default=HOST_CLOCK, repr=False)
+    clock: Clock = HOST_CLOCK
     last: float = math.inf
 
     @classmethod

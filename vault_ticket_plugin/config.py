@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from vault_ticket_plugin import daemon_table, environment, warm
 from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.model import Location, Windows
+from vault_ticket_plugin.model import SOFT_DEFAULT, Location, Windows
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import (
     AUTH_METHODS,
@@ -230,7 +230,7 @@ def _profile(name: str, table: Table) -> Profile:
         raise table.wrong("grant.kv_version", "2: spending a grant safely needs the check-and-set of KV v2")
     if (profile.grant.mount, profile.grant.path) == (profile.ticket.mount, profile.ticket.path):
         raise table.wrong("ticket", "another location than the grant's: whoever may read a ticket may not read it")
-    soft = windows.soft or Windows.SOFT_DEFAULT
+    soft = windows.soft or SOFT_DEFAULT
     if windows.hard is not None and windows.hard >= soft:
         raise table.wrong("hard_window", f"less than soft_window ({show_duration(soft)})")
     least = profile.request_timeout * CLAIM_MARGIN

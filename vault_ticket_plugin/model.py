@@ -21,6 +21,9 @@ KvVersion = Literal[1, 2]
 # Vault's clock reaches us through the Date header, which has whole seconds. A ticket with less left than one
 # of its steps may already be over.
 CLOCK_STEP = 1.0
+# The defaults of the windows: a third of the lifetime, at most 20 min, and a tenth, at most 2 min.
+SOFT_DEFAULT = 1200.0
+HARD_DEFAULT = 120.0
 
 
 class Location(NamedTuple):
@@ -78,8 +81,7 @@ class Ticket:
         return self.left(now) > CLOCK_STEP
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
+class Windows(NamedTuple):
     """The soft and the hard window of a profile; None where the ticket's own lifetime decides.
 
     Whatever is configured, a window is cut to a share of the lifetime, so that a ticket straight from the
@@ -89,17 +91,13 @@ class Windows:
     soft: float | None = None
     hard: float | None = None
 
-    # The defaults of the configuration: a third of the lifetime, at most 20 min, and a tenth, at most 2 min.
-    SOFT_DEFAULT = 1200.0
-    HARD_DEFAULT = 120.0
-
     def soft_for(self, lifetime: float) -> float:
         if self.soft is None:
-            return min(self.SOFT_DEFAULT, lifetime / 3)
+            return min(SOFT_DEFAULT, lifetime / 3)
         return min(self.soft, lifetime / 2)
 
     def hard_for(self, lifetime: float) -> float:
-        hard = min(self.HARD_DEFAULT, lifetime / 10) if self.hard is None else self.hard
+        hard = min(HARD_DEFAULT, lifetime / 10) if self.hard is None else self.hard
         return min(hard, self.soft_for(lifetime) / 2)
 
     def freshness(self, ticket: Ticket, now: float, min_ttl: float = 0.0) -> Freshness:
@@ -115,12 +113,16 @@ class Windows:
 
 
 class Claim(NamedTuple):
-    """The right to spend the grant. `fingerprint` names the refresh token that its holder is about to spend."""
+    """The right to spend the grant. `fingerprint` names the refresh token that its holder is about to spend.
+
+    `at`: when it was made; None where its holder did not say.
+    """
 
     id: str
     holder: str
     until: float
     fingerprint: str
+    at: float | None = None
 
 
 class Doubt(NamedTuple):

@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from vault_ticket_plugin import grant as grants
 from vault_ticket_plugin import leased, rotation, spending, verdicts
@@ -49,16 +50,14 @@ class Demand:
     unwanted: Secret | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A ticket, and whether others may have it: not where a person stored the grant anew meanwhile."""
 
     ticket: Ticket
     shared: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A claimed grant. `ends`: when the claim does; nothing is sent after that. `doubt`: how it was found."""
 
     grant: Grant
@@ -109,7 +108,7 @@ class Transaction:
             if grant.claim is None or grant.claim.until < now:
                 ends = Deadline.after(self.profile.claim_time, self.clock)
                 expiry = now + self.profile.claim_time + CLOCK_STEP
-                claim = Claim(claim_id, self.holder, expiry, grant.refresh_token.fingerprint())
+                claim = Claim(claim_id, self.holder, expiry, grant.refresh_token.fingerprint(), now)
                 claimed = self._write_claim(grant, claim, until)
                 if claimed is not None:
                     held = Held(claimed, ends, claimed.doubt)
@@ -210,14 +209,14 @@ class Transaction:
         in_vault = saved is not None and saved.claim is not None
         if answer.access_token is None:
             if saved is not None and in_vault:
-                self._release(replace(held, grant=saved), until, refreshed=held.grant.refreshed)
+                self._release(held._replace(grant=saved), until, refreshed=held.grant.refreshed)
             raise answer.fault or ProtocolError("the token endpoint's answer has no access token")
         ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
         if saved is None:
             log.warning("the grant was stored anew while it was refreshed: what was stored stands")
             return Outcome(ticket, shared=False)
         if in_vault:
-            self._publish_and_release(replace(held, grant=saved), ticket, seen, until)
+            self._publish_and_release(held._replace(grant=saved), ticket, seen, until)
         return Outcome(ticket)
 
     def _save(self, held: Held, refresh_token: Secret, until: Deadline) -> Grant | None:

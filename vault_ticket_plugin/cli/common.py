@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from vault_ticket_plugin import config, environment, log
 from vault_ticket_plugin.durations import parse_duration
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.settings import Profile, Settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,6 +94,8 @@ def _one_profile(ctx: click.Context, param: click.Parameter, value: tuple[str, .
 
 def _complete_profile(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The configured ones, whatever else may be wrong with the configuration's surroundings."""
+    from click.shell_completion import CompletionItem
+
     if ctx.meta.get(FOR_ANOTHER_PROGRAM):
         return [CompletionItem(incomplete, type="file")]
     try:

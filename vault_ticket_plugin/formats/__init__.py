@@ -6,9 +6,10 @@ the cache keeps their text and the warm path prints it. docs/formats.md shows ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 
-from vault_ticket_plugin.formats import aws, bazel, curl, github_actions, google, kubernetes, terraform
+from vault_ticket_plugin.formats import curl, google, terraform
 from vault_ticket_plugin.formats.plain import as_env, as_header, as_json, as_token
 from vault_ticket_plugin.formats.shape import Context, Format
 from vault_ticket_plugin.model import Ticket
@@ -30,12 +31,30 @@ def _plain(name: str) -> Callable[[Ticket, Context], str]:
     return lambda ticket, _context: PLAIN[name](ticket)
 
 
-FORMATS: Mapping[str, Format] = {
-    **{name: Format(_plain(name)) for name in ("json", "token", "header", "env", "curl")},
-    "aws": Format(aws.show),
-    "bazel": Format(bazel.show, early=bazel.early, asks=True),
-    "github-actions": Format(github_actions.show, early=github_actions.early, appended=github_actions.appended),
-    "google": Format(_plain("google"), fail=google.fail, quiet=True),
-    "kubernetes": Format(kubernetes.show, early=kubernetes.early),
-    "terraform": Format(_plain("terraform"), one_line=True),
-}
+# Each is a module here of the same name, with the format as its FORMAT.
+OTHERS = ("aws", "bazel", "github-actions", "kubernetes")
+
+
+class _Registry(Mapping[str, Format]):
+    """Imports a module of OTHERS when its format is asked for: no call needs more than one."""
+
+    _plain: Mapping[str, Format] = {
+        **{name: Format(_plain(name)) for name in ("json", "token", "header", "env", "curl")},
+        "google": Format(_plain("google"), fail=google.fail, quiet=True),
+        "terraform": Format(_plain("terraform"), one_line=True),
+    }
+
+    def __getitem__(self, name: str) -> Format:
+        if name not in OTHERS:
+            return self._plain[name]
+        found: Format = import_module(f"{__name__}.{name.replace('-', '_')}").FORMAT
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted((*self._plain, *OTHERS)))
+
+    def __len__(self) -> int:
+        return len(self._plain) + len(OTHERS)
+
+
+FORMATS: Mapping[str, Format] = _Registry()

@@ -12,7 +12,7 @@ import json
 from vault_ticket_plugin import jwt
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.shape import Context
+from vault_ticket_plugin.formats.shape import Context, Format
 from vault_ticket_plugin.model import Ticket
 
 
@@ -39,3 +39,6 @@ def _client_id(token: str, context: Context) -> str:
         f"the Client ID, which is the AccessKeyId of the aws format, is not known for profile {context.profile.name}",
         f"Set client_id under [profiles.{context.profile.name}].",
     )
+
+
+FORMAT = Format(show)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.shape import Context
+from vault_ticket_plugin.formats.shape import Context, Format
 from vault_ticket_plugin.model import Ticket
 
 
@@ -32,3 +32,6 @@ def early(context: Context) -> str | None:
 def show(ticket: Ticket, _context: Context) -> str:
     value = f"{ticket.token_type} {ticket.access_token.reveal()}"
     return json.dumps({"headers": {"Authorization": [value]}, "expires": to_rfc3339(ticket.expires_at)})
+
+
+FORMAT = Format(show, early=early, asks=True)

@@ -10,7 +10,7 @@ import json
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.shape import Context
+from vault_ticket_plugin.formats.shape import Context, Format
 from vault_ticket_plugin.model import Ticket
 
 GROUP = "client.authentication.k8s.io/"
@@ -50,3 +50,6 @@ def _version(context: Context) -> str:
             f"Set apiVersion of the user's exec to {' or '.join(VERSIONS)} in the kubeconfig.",
         )
     return str(version)
+
+
+FORMAT = Format(show, early=early)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from vault_ticket_plugin import __version__
@@ -257,8 +257,7 @@ class VaultSession:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """A token and how we came by it. `token` None: a listener with auto-auth adds its own.
 
     `renewable`: logging in again brings another one. `revocable`: it is ours to take back.
