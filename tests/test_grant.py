@@ -15,7 +15,7 @@ from vault_ticket_plugin.secret import Secret
 
 WHERE = Location("secret", "ticket/support/grant")
 NOW = from_rfc3339("2027-01-15T08:00:00Z")
-CLAIM = Claim("id-1", "web-1 (pid 7)", NOW + 16, "f" * 16)
+CLAIM = Claim("id-1", "web-1 (pid 7)", NOW + 16, "f" * 16, NOW)
 DOUBT = Doubt("f" * 16, "web-1 (pid 7)", NOW)
 REJECTION = Rejection("e" * 16, "invalid_grant", NOW, "web-2 (pid 8)")
 REFRESH = Refresh(NOW, NOW + 3600, "web-1 (pid 7)", "d" * 16)
@@ -80,6 +80,16 @@ def test_notes_are_read_as_they_were_written() -> None:
     assert (again.claim, again.doubt, again.rejection, again.refreshed) == (CLAIM, DOUBT, REJECTION, REFRESH)
     assert again.not_before == NOW + 60
     assert again.seeded_at == NOW
+
+
+@pytest.mark.parametrize("at", [None, "yesterday", 7])
+def test_a_claim_that_does_not_say_when_it_was_made_is_a_claim(at: object) -> None:
+    """As older versions wrote it, or a person's edit left it: what it forbids stands."""
+    old = CLAIM._replace(at=None)
+    document = dict(grants.with_notes(read({"refresh_token": "a-1"}), claim=old).document)
+    assert "at" not in document[grants.NOTES]["claim"]
+    document[grants.NOTES]["claim"]["at"] = at
+    assert read(document).claim == old
 
 
 def test_a_note_that_is_not_given_is_taken_out() -> None:

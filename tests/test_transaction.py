@@ -75,7 +75,7 @@ def test_claim_spend_save_publish_and_release_come_in_this_order(world: World) -
     ]
 
 
-def test_the_claim_names_its_holder_its_end_and_the_token(world: World) -> None:
+def test_the_claim_names_its_holder_its_beginning_its_end_and_the_token(world: World) -> None:
     token = world.seed()
     one = process(world)
     claims = []
@@ -85,6 +85,8 @@ def test_the_claim_names_its_holder_its_end_and_the_token(world: World) -> None:
     assert claim is not None
     assert (claim.holder, claim.fingerprint) == (one.holder, Secret(token).fingerprint())
     assert PROFILE.claim_time <= claim.until - world.time.now <= PROFILE.claim_time + 2
+    assert claim.at is not None
+    assert abs(claim.at - world.time.now) <= 2
 
 
 def test_afterwards_the_grant_has_the_rotated_token_and_who_refreshed_it_and_no_claim(world: World) -> None:

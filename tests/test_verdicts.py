@@ -44,6 +44,14 @@ def test_a_claim_that_ended_unreleased_leaves_its_token_in_doubt_since_it_was_ma
     assert verdicts.doubt_of(grant, PROFILE, NOW) == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 1 - PROFILE.claim_time)
 
 
+@pytest.mark.parametrize("claim_time", [15.0, 600.0])
+def test_a_doubt_begins_when_its_claim_was_made_whatever_our_own_claims_time_is(claim_time: float) -> None:
+    """The dead holder may have had another `claim_time` in its configuration."""
+    claim = Claim("id", WEB_1, NOW - 1, TOKEN.fingerprint(), at=NOW - 41)
+    found = verdicts.doubt_of(replace(GRANT, claim=claim), replace(PROFILE, claim_time=claim_time), NOW)
+    assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
+
+
 def test_a_claim_that_runs_says_nothing_yet() -> None:
     assert verdicts.doubt_of(claimed(NOW), PROFILE, NOW) is None
 

@@ -130,8 +130,9 @@ def seed(refresh_token: Secret, client_id: str | None, now: float) -> dict[str, 
 def _plain(note: Note | None) -> dict[str, str] | None:
     if note is None:
         return None
+    said = {name: value for name, value in note._asdict().items() if value is not None}
     # Rounded up: a claim must not end before its holder thinks so, and nothing else minds a second.
-    return {name: to_rfc3339(math.ceil(value)) if name in _TIMES else value for name, value in note._asdict().items()}
+    return {name: to_rfc3339(math.ceil(value)) if name in _TIMES else value for name, value in said.items()}
 
 
 def _note(kind: type[T], value: object) -> T | None:
@@ -141,6 +142,8 @@ def _note(kind: type[T], value: object) -> T | None:
     for name in kind._fields:
         part = value.get(name)
         found[name] = _time(part) if name in _TIMES else part
+        if found[name] is None and name in kind._field_defaults:
+            continue
         if found[name] is None or not isinstance(found[name], str | float):
             return None
     return kind(**found)

@@ -25,7 +25,9 @@ def doubt_of(grant: Grant, profile: Profile, now: float) -> Doubt | None:
         return grant.doubt
     claim = grant.claim
     if claim is not None and claim.fingerprint == fingerprint and claim.until < now:
-        return Doubt(fingerprint, claim.holder, claim.until - profile.claim_time)
+        # Where it does not say when it began, it had our own claim's time.
+        began = claim.until - profile.claim_time if claim.at is None else claim.at
+        return Doubt(fingerprint, claim.holder, began)
     return None
 
 

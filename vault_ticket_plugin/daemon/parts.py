@@ -45,6 +45,9 @@ class Parts(Wiring):
     def store(self) -> Store:  # type: ignore[override]
         return _TimedStore(super().store, self.vault_seconds)
 
+    def asking(self, profile: Profile) -> None:
+        """Nobody: where commands ask a daemon, it is this one."""
+
     def endpoint(self, profile: Profile) -> TokenEndpoint:
         return _TimedEndpoint(super().endpoint(profile), self.endpoint_seconds)
 
