@@ -27,6 +27,9 @@ LIBRARIES = {
     "prometheus_client": "daemon.metrics",
     "requests": "proxy",
     "urllib3": "transport proxy",
+    "httptools": "daemon.connection",
+    "uvicorn": "daemon.connection daemon.server",
+    "uvloop": "daemon.server",
 }
 REVEALING = (
     "formats.* secret_file cache journal grant leased ticket_api vault.login vault.session vault.admin"

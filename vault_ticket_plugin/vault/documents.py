@@ -32,7 +32,7 @@ class VaultStore:
         return self._session.now()
 
     def read(self, where: Location, until: Deadline) -> Document:
-        answer = self._session.call("GET", _path(where, "data"), until)
+        answer = self._session.call("GET", api_path(where, "data"), until)
         if answer.status == 400:
             raise refused(answer, f"reading {where}")
         found = answer.body.get("data")
@@ -45,10 +45,10 @@ class VaultStore:
 
     def write(self, where: Location, data: Mapping[str, Any], cas: int | None, until: Deadline) -> int:
         if where.kv_version == 1:
-            _expect_ok(self._session.call("POST", _path(where, "data"), until, data), f"writing {where}")
+            _expect_ok(self._session.call("POST", api_path(where, "data"), until, data), f"writing {where}")
             return 0
         options = {} if cas is None else {"options": {"cas": cas}}
-        answer = self._session.call("POST", _path(where, "data"), until, {**options, "data": data})
+        answer = self._session.call("POST", api_path(where, "data"), until, {**options, "data": data})
         if answer.status == 400 and MISMATCH in answer.errors:
             raise CasMismatch(f"{where} was written by somebody else at the same time", "Try again.")
         _expect_ok(answer, f"writing {where}")
@@ -59,7 +59,7 @@ class VaultStore:
 
     def current_version(self, where: Location, until: Deadline) -> int:
         """The newest version's number, 0 where there is none; needs no right to read the data (KV v2)."""
-        answer = self._session.call("GET", _path(where, "metadata"), until)
+        answer = self._session.call("GET", api_path(where, "metadata"), until)
         version = (answer.body.get("data") or {}).get("current_version")
         if isinstance(version, int):
             return version
@@ -68,7 +68,7 @@ class VaultStore:
 
     def may_write(self, where: Location, until: Deadline) -> bool:
         """Whether our token may write there, as Vault's own `sys/capabilities-self` has it; True where it won't say."""
-        path = _path(where, "data")
+        path = api_path(where, "data")
         try:
             answer = self._session.call("POST", "sys/capabilities-self", until, {"paths": [path]})
         except VaultDenied:
@@ -78,13 +78,13 @@ class VaultStore:
 
     def expire(self, where: Location, after: float, until: Deadline) -> None:
         body = {"delete_version_after": f"{int(after)}s", "max_versions": TICKET_VERSIONS}
-        _expect_ok(self._session.call("POST", _path(where, "metadata"), until, body), f"setting up {where}")
+        _expect_ok(self._session.call("POST", api_path(where, "metadata"), until, body), f"setting up {where}")
 
     def destroy(self, where: Location, versions: list[int], until: Deadline) -> None:
         if where.kv_version == 1:
-            _expect_ok(self._session.call("DELETE", _path(where, "data"), until), f"deleting {where}")
+            _expect_ok(self._session.call("DELETE", api_path(where, "data"), until), f"deleting {where}")
             return
-        answer = self._session.call("POST", _path(where, "destroy"), until, {"versions": versions})
+        answer = self._session.call("POST", api_path(where, "destroy"), until, {"versions": versions})
         _expect_ok(answer, f"destroying {where}")
 
     def check_mount(self, where: Location, until: Deadline) -> None:
@@ -113,7 +113,8 @@ class VaultStore:
             )
 
 
-def _path(where: Location, part: str) -> str:
+def api_path(where: Location, part: str) -> str:
+    """The API path of a document's `data` or `metadata` (KV v2; v1 has only one)."""
     return f"{where.mount}/{where.path}" if where.kv_version == 1 else f"{where.mount}/{part}/{where.path}"
 
 
