@@ -8,6 +8,7 @@ from vault_ticket_plugin import grant as grants
 from vault_ticket_plugin import leased, verdicts
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultDenied, VaultTicketError
+from vault_ticket_plugin.issuer import Ask
 from vault_ticket_plugin.model import Freshness, Grant
 from vault_ticket_plugin.settings import Profile
 from vault_ticket_plugin.wiring import Wiring
@@ -37,6 +38,9 @@ class Report:
 
 def report(wiring: Wiring, profile: Profile, until: Deadline) -> Report:
     """Never raises an error of ours: it is the profile's problem, and is shown as such."""
+    ask = wiring.asking(profile)
+    if ask is not None and not wiring.settings.vault.address:
+        return _by_daemon(ask, profile, until)
     try:
         wiring.issuer(profile).replay(until)
         seen = leased.look(wiring.store, profile.ticket, until)
@@ -72,4 +76,22 @@ def report(wiring: Wiring, profile: Profile, until: Deadline) -> Report:
         problem=problem.message if problem else None,
         hint=problem.hint if problem else None,
         exit_code=problem.exit_code if problem and level == Freshness.EXPIRED else 0,
+    )
+
+
+def _by_daemon(ask: Ask, profile: Profile, until: Deadline) -> Report:
+    """What is seen without Vault: the ticket, and not who refreshed it."""
+    try:
+        heard = ask(0.0, until)
+    except VaultTicketError as error:
+        return Report(profile.name, problem=error.message, hint=error.hint, exit_code=error.exit_code)
+    if heard is None:
+        return Report(profile.name)
+    ticket, now = heard.ticket, heard.now
+    return Report(
+        profile=profile.name,
+        state=profile.windows.freshness(ticket, now).name.lower(),
+        valid_until=to_rfc3339(ticket.expires_at),
+        seconds_left=max(0, int(ticket.left(now))),
+        lifetime=int(ticket.lifetime),
     )

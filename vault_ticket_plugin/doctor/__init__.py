@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from vault_ticket_plugin.doctor import access, documents, host, network, server
+from vault_ticket_plugin.doctor import access, by_socket, documents, host, network, server
 from vault_ticket_plugin.doctor.context import Context
 from vault_ticket_plugin.doctor.finding import Check, Finding, failed, passed, skipped
 from vault_ticket_plugin.errors import VaultTicketError
@@ -16,6 +16,7 @@ CHECKS = (
     Check("runtime folder", host.runtime_folder),
     Check("journal", host.journal),
     Check("login files", host.login_files),
+    Check("daemon", by_socket.daemon),
     Check("dns", network.of(network.vault, network.name)),
     Check("address", network.of(network.vault, network.connection), ("dns",)),
     Check("tls", network.of(network.vault, network.certificate), ("address",)),

@@ -29,6 +29,11 @@ class Context:
     environ: Mapping[str, str]
     agent_config: str | None = None
 
+    @property
+    def alone(self) -> bool:
+        """Whether a daemon is asked, and no Vault is configured beside it."""
+        return not self.settings.vault.address
+
     def until(self) -> Deadline:
         return Deadline.after(min(PATIENCE, self.settings.timeout))
 

@@ -44,8 +44,8 @@ def passed(message: str) -> Finding:
     return Finding("pass", message)
 
 
-def skipped(message: str) -> Finding:
-    return Finding("skip", message)
+def skipped(message: str, blocks: bool = False) -> Finding:
+    return Finding("skip", message, blocks=blocks)
 
 
 def warned(message: str, hint: str) -> Finding:

@@ -63,25 +63,31 @@ class Target:
         return made
 
 
-def vault(context: Context) -> Target:
+def vault(context: Context) -> Target | Finding:
     settings = context.settings.vault
+    if context.alone:
+        return skipped("no Vault address is configured: the daemon is asked", blocks=True)
     correct = "Check VAULT_ADDR or `address` under [vault]"
     return Target(settings.address, settings.tls, correct, VaultUnreachable.exit_code, settings.unix_socket)
 
 
-def endpoint(context: Context) -> Target | None:
-    """None for a reader, who never asks it."""
+def endpoint(context: Context) -> Target | Finding:
     profile = context.profile
-    if context.role == "reader":
-        return None
+    if context.role == "reader" or context.alone:
+        whom = "a reader" if context.role == "reader" else "whoever asks a daemon"
+        return skipped(f"{whom} never asks the token endpoint")
     correct = f"Check token_url of profile {profile.name}"
     return Target(profile.token_url, Tls(ca_file=profile.ca_cert), correct, EndpointUnavailable.exit_code)
 
 
-def of(choose: Callable[[Context], Target | None], test: Callable[[Target], Finding]) -> Callable[[Context], Finding]:
+def of(
+    choose: Callable[[Context], Target | Finding], test: Callable[[Target], Finding]
+) -> Callable[[Context], Finding]:
+    """`choose` may find that there is nothing to test."""
+
     def run(context: Context) -> Finding:
         target = choose(context)
-        return skipped("a reader never asks the token endpoint") if target is None else test(target)
+        return test(target) if isinstance(target, Target) else target
 
     return run
 
