@@ -24,9 +24,8 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.issuer import SOFT_PATIENCE
-from vault_ticket_plugin.model import Claim, Windows
+from vault_ticket_plugin.model import Claim, Demand, Windows
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.transaction import Demand
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
 SEALED = VaultUnreachable("Vault at https://vault.test is sealed", "Unseal it, then try again.")

@@ -26,9 +26,8 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.folder import Folder
-from vault_ticket_plugin.model import Claim, Doubt, Rejection
+from vault_ticket_plugin.model import Claim, Demand, Doubt, Rejection
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.transaction import Demand
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
 WEB_9 = "web-9 (pid 1)"

@@ -21,11 +21,11 @@ from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.hostlock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.journal import Entry, Journal
-from vault_ticket_plugin.model import Claim, Doubt, Grant, Refresh, Rejection, Ticket
+from vault_ticket_plugin.model import Claim, Demand, Doubt, Grant, Refresh, Rejection, Ticket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.seeding import Seeding
 from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.transaction import Demand, Transaction
+from vault_ticket_plugin.transaction import Transaction
 
 PROFILE = replace(Profile.standard("support"), client_id=CLIENT, token_url="https://api.test/token")
 GRANT_IDENTITY = "0123456789abcdef"
@@ -154,7 +154,8 @@ class FakeProcess:
         )
         self.issuer = Issuer(
             profile=profile,
-            connect=lambda: self.transaction,
+            connect=lambda: self.store,
+            transact=lambda: self.transaction,
             cache=self.cache,
             lock=HostLock(host.runtime, f"{profile.name}.lock"),
             journal=host.journal,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from vault_ticket_plugin import rotation
+from vault_ticket_plugin import leased
 from vault_ticket_plugin.cache import Cache, Cached, Failure
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.durations import show_duration
@@ -28,9 +28,12 @@ from vault_ticket_plugin.errors import (
 )
 from vault_ticket_plugin.hostlock import Flight, HostLock
 from vault_ticket_plugin.journal import Journal
-from vault_ticket_plugin.model import Freshness, Ticket
+from vault_ticket_plugin.model import Demand, Freshness, Ticket
 from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.transaction import Demand, Transaction
+
+if TYPE_CHECKING:
+    from vault_ticket_plugin.ports import Store
+    from vault_ticket_plugin.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +66,15 @@ Ask = Callable[[float, Deadline], Heard | None]
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Safe to use from several threads. `connect` brings Vault and the token endpoint, once they are needed.
+    """Safe to use from several threads. `connect` brings Vault once it is needed, `transact` what refreshes.
 
     `grant_identity`: whose journal to look for. `ask`: the daemon, where one is named. `heard`: the last ticket from
     there, and the moment at which it ends.
     """
 
     profile: Profile
-    connect: Callable[[], Transaction]
+    connect: Callable[[], Store]
+    transact: Callable[[], Transaction]
     cache: Cache
     lock: HostLock
     journal: Journal
@@ -101,7 +105,7 @@ class Issuer:
         for heard, ends in self.heard:
             if heard.access_token == ticket.access_token:
                 return ends - self.clock.monotonic()
-        return ticket.left(self.connect().store.now())
+        return ticket.left(self.connect().now())
 
     def replay(self, until: Deadline) -> None:
         """Bring what an earlier run could not save into Vault, unless another process here is at it."""
@@ -113,7 +117,7 @@ class Issuer:
     def _issue(self, demand: Demand, until: Deadline) -> Issued:
         cached = self.cache.ticket()
         if cached and demand.force:
-            demand = replace(demand, unwanted=cached.ticket.access_token)
+            demand = demand._replace(unwanted=cached.ticket.access_token)
         if not demand.force:
             ready = self._from_cache(cached, demand)
             if ready:
@@ -179,9 +183,9 @@ class Issuer:
                     return Issued(usable)
                 if heard.alone:
                     return Issued(usable, EndpointUnavailable("the daemon has no fresher one", "Its log says why."))
-            transaction = self.connect()
-            self._replay(transaction, until if usable is None else until.within(SOFT_PATIENCE))
-            return Issued(self._look_and_refresh(transaction, usable, demand, until, known))
+            store = self.connect()
+            self._replay(store, until if usable is None else until.within(SOFT_PATIENCE))
+            return Issued(self._look_and_refresh(store, usable, demand, until, known))
         except _Fallback as fallback:
             ticket, error = fallback.ticket, fallback.error
         except VaultTicketError as failed:
@@ -207,23 +211,23 @@ class Issuer:
 
     def _look_and_refresh(
         self,
-        transaction: Transaction,
+        store: Store,
         usable: Ticket | None,
         demand: Demand,
         until: Deadline,
         known: VaultTicketError | None,
     ) -> Ticket:
         """`known`: what a refresh failed by a moment ago; there is none again so soon."""
-        now = transaction.store.now
-        seen = transaction.look(until if usable is None else until.within(SOFT_PATIENCE))
+        now = store.now
+        seen = leased.look(store, self.profile.ticket, until if usable is None else until.within(SOFT_PATIENCE))
         found = seen.ticket if seen.ticket is not None and seen.ticket.usable(now()) else None
         if found is None or (usable is not None and usable.expires_at > found.expires_at):
             found = usable
         level = Freshness.EXPIRED
         if found is not None:
             if demand.force and demand.unwanted is None:
-                demand = replace(demand, unwanted=found.access_token)
-            level = transaction.freshness(found, demand)
+                demand = demand._replace(unwanted=found.access_token)
+            level = demand.freshness(found, self.profile.windows, now())
             log.info("found one that is good until %s (%s)", to_rfc3339(found.expires_at), level.name.lower())
             self._keep(found, now())
             if level == Freshness.FRESH or found.lifetime < demand.min_ttl:
@@ -232,7 +236,7 @@ class Issuer:
         try:
             if known is not None:
                 raise known
-            outcome = transaction.refresh(seen, demand, until, patient=level > Freshness.SOFT)
+            outcome = self.transact().refresh(seen, demand, until, patient=level > Freshness.SOFT)
         except VaultTicketError as error:
             if found is None or not found.usable(now()):
                 raise
@@ -252,10 +256,12 @@ class Issuer:
         except StoredDataInvalid:
             return True  # replaying it will say so
 
-    def _replay(self, transaction: Transaction, until: Deadline) -> None:
+    def _replay(self, store: Store, until: Deadline) -> None:
         """Nothing is spent on this host before what an earlier run could not save is in Vault."""
         for entry in self.journal.waiting(self.profile.name, self.grant_identity):
-            if rotation.replay(transaction.store, entry, until):
+            from vault_ticket_plugin import rotation
+
+            if rotation.replay(store, entry, until):
                 log.warning("a rotated refresh token, kept on this host until now, is saved in Vault")
             else:
                 log.warning("a rotated refresh token is dropped: the grant was stored anew since")

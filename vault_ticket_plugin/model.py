@@ -151,6 +151,19 @@ class Refresh(NamedTuple):
     ticket: str
 
 
+class Demand(NamedTuple):
+    """What a caller wants: at least `min_ttl` seconds, and with `force` another ticket than `unwanted`."""
+
+    min_ttl: float = 0.0
+    force: bool = False
+    unwanted: Secret | None = None
+
+    def freshness(self, ticket: Ticket, windows: Windows, now: float) -> Freshness:
+        if self.unwanted is not None and ticket.access_token == self.unwanted:
+            return Freshness.HARD if ticket.usable(now) else Freshness.EXPIRED
+        return windows.freshness(ticket, now, self.min_ttl)
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """The grant document. `document` is all of it, so that a rewrite keeps what others put there."""

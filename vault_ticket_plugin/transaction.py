@@ -27,7 +27,7 @@ from vault_ticket_plugin.errors import (
 from vault_ticket_plugin.events import Event, Kind, Tell, nobody
 from vault_ticket_plugin.journal import Entry, Journal
 from vault_ticket_plugin.leased import Leased
-from vault_ticket_plugin.model import CLOCK_STEP, Claim, Doubt, Freshness, Grant, Refresh, Refreshed, Ticket
+from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Doubt, Freshness, Grant, Refresh, Refreshed, Ticket
 from vault_ticket_plugin.ports import Store, TokenEndpoint
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile
@@ -39,15 +39,6 @@ log = logging.getLogger(__name__)
 LOOK_FIRST, LOOK_LONGEST = 0.1, 1.0
 # What a holder still gets, after its caller's patience is over, to save, publish and release.
 WRAP_UP_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What a caller wants: at least `min_ttl` seconds, and with `force` another ticket than `unwanted`."""
-
-    min_ttl: float = 0.0
-    force: bool = False
-    unwanted: Secret | None = None
 
 
 class Outcome(NamedTuple):
@@ -82,9 +73,7 @@ class Transaction:
         return leased.look(self.store, self.profile.ticket, until)
 
     def freshness(self, ticket: Ticket, demand: Demand) -> Freshness:
-        if demand.unwanted is not None and ticket.access_token == demand.unwanted:
-            return Freshness.HARD if ticket.usable(self.store.now()) else Freshness.EXPIRED
-        return self.profile.windows.freshness(ticket, self.store.now(), demand.min_ttl)
+        return demand.freshness(ticket, self.profile.windows, self.store.now())
 
     def refresh(self, seen: Leased, demand: Demand, until: Deadline, patient: bool) -> Outcome:
         """Spend the grant, or get what somebody else's spend brought.

@@ -23,12 +23,12 @@ from vault_ticket_plugin.hostlock import HostLock
 from vault_ticket_plugin.issuer import Ask, Heard, Issuer
 from vault_ticket_plugin.journal import Journal
 from vault_ticket_plugin.model import Ticket
-from vault_ticket_plugin.ports import TokenEndpoint
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile, Settings
-from vault_ticket_plugin.transaction import Transaction
 
 if TYPE_CHECKING:
+    from vault_ticket_plugin.ports import TokenEndpoint
+    from vault_ticket_plugin.transaction import Transaction
     from vault_ticket_plugin.vault.admin import Admin
     from vault_ticket_plugin.vault.documents import VaultStore
     from vault_ticket_plugin.vault.session import VaultSession
@@ -108,8 +108,10 @@ class Wiring:
         identity = self.settings.grant_identity(profile)
         made: list[Transaction] = []
 
-        def connect() -> Transaction:
+        def transact() -> Transaction:
             if not made:
+                from vault_ticket_plugin.transaction import Transaction
+
                 endpoint = self.endpoint(profile)
                 made.append(
                     Transaction(
@@ -120,7 +122,8 @@ class Wiring:
 
         return Issuer(
             profile=profile,
-            connect=connect,
+            connect=lambda: self.store,
+            transact=transact,
             cache=self.cache(profile),
             lock=HostLock(self.runtime, f"{profile.name}-{identity}.lock"),
             journal=self.journal,

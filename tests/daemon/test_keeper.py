@@ -21,10 +21,9 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Ticket, Windows
+from vault_ticket_plugin.model import Demand, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.transaction import Demand
 
 HOUR = 3600.0
 

@@ -14,8 +14,7 @@ from tests.support.emulator import Emulator
 from tests.support.process import wait_until
 from vault_ticket_plugin import config
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.model import Document, Location
-from vault_ticket_plugin.transaction import Demand
+from vault_ticket_plugin.model import Demand, Document, Location
 from vault_ticket_plugin.vault.documents import VaultStore
 from vault_ticket_plugin.wiring import Wiring
 

@@ -11,9 +11,8 @@ from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, OutputLost, VaultTicketError
 from vault_ticket_plugin.formats import docker
-from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.model import Demand, Ticket
 from vault_ticket_plugin.settings import Profile, Settings
-from vault_ticket_plugin.transaction import Demand
 from vault_ticket_plugin.wiring import wired
 
 

@@ -13,9 +13,8 @@ from vault_ticket_plugin.formats import FORMATS
 from vault_ticket_plugin.formats.plain import as_secret
 from vault_ticket_plugin.formats.shape import Context
 from vault_ticket_plugin.issuer import Issuer
-from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.model import Demand, Ticket
 from vault_ticket_plugin.settings import DEFAULT_TIMEOUT
-from vault_ticket_plugin.transaction import Demand
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 

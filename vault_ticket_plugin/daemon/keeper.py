@@ -13,9 +13,8 @@ from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.daemon.schedule import Schedule
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
 from vault_ticket_plugin.issuer import Issued, demand_what_can_be_had
-from vault_ticket_plugin.model import CLOCK_STEP, Freshness, Ticket
+from vault_ticket_plugin.model import CLOCK_STEP, Demand, Freshness, Ticket
 from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.transaction import Demand
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +77,8 @@ class Keeper:
         self._on_change = on_change
         self._schedule = Schedule()
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._asking = 0
         self._wake = threading.Event()
         self._entries: dict[str, _Entry] = {}
         self._issue: Issue | None = None
@@ -154,6 +155,11 @@ class Keeper:
         """Whether the scheduler still turns."""
         return self._clock.monotonic() - self._beat < 4 * LONGEST_WAIT
 
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Whether nothing is under way any more."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._asking, seconds)
+
     def stop(self, ended: threading.Event) -> None:
         ended.set()
         self._wake.set()
@@ -215,6 +221,8 @@ class Keeper:
         entry, issue = self._entries.get(name), self._issue
         if entry is None or issue is None:
             raise ConfigError(f"there is no profile {name!r} here", "Name one that the daemon's configuration has.")
+        with self._lock:
+            self._asking += 1
         try:
             issued, left = issue(name, demand, until)
         except VaultTicketError as error:
@@ -225,6 +233,10 @@ class Keeper:
             bug = VaultTicketError(f"this is a bug in vault-ticket: {type(error).__name__}", "Please report it.")
             self._failed(entry, bug)
             raise bug from None
+        finally:
+            with self._idle:
+                self._asking -= 1
+                self._idle.notify_all()
         self._got(entry, issued, left)
         return issued, left
 

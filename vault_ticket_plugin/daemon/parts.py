@@ -13,11 +13,10 @@ from vault_ticket_plugin import environment
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.issuer import Issued, Issuer
-from vault_ticket_plugin.model import Document, Location, Refreshed
+from vault_ticket_plugin.model import Demand, Document, Location, Refreshed
 from vault_ticket_plugin.ports import Store, TokenEndpoint
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.transaction import Demand
 from vault_ticket_plugin.wiring import Wiring
 
 # A call's name, the seconds it took, whether it worked.
