@@ -3,25 +3,31 @@ SIGTERM and SIGINT end it once what is under way is finished."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import signal
+import socket
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from types import FrameType
 from typing import Literal, NamedTuple
 
 from vault_ticket_plugin import config
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
+from vault_ticket_plugin.daemon import access, credentials, sockets, systemd
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.daemon.hooks import Hooks
 from vault_ticket_plugin.daemon.keeper import ROUND_LONGEST, Change, Keeper
 from vault_ticket_plugin.daemon.metrics import Metrics
 from vault_ticket_plugin.daemon.parts import Parts
-from vault_ticket_plugin.daemon.systemd import Notifier
+from vault_ticket_plugin.daemon.server import Server
+from vault_ticket_plugin.daemon.web import Web
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.events import Event
-from vault_ticket_plugin.settings import DaemonSettings, Settings
+from vault_ticket_plugin.model import Location
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import DaemonSettings, Listener, Settings
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +35,15 @@ log = logging.getLogger(__name__)
 TICK = 5.0
 # Between two looks at what is to be kept up, and between two tries to bring a journal into Vault.
 STEP, REPLAY_EVERY = 1.0, 15.0
-# What can't be changed while listening.
-FIXED = ("listen", "socket_mode", "credentials", "workers", "rate", "audit")
+# What can't be changed while it runs.
+FIXED = ("listen", "socket_mode", "credentials", "workers", "audit")
+# The modes of the sockets' files: whoever may connect to the second is told by the kernel too, and is root or we.
+CREDENTIALS_MODE = 0o600
+# For answers that are under way at the end.
+ANSWER_SECONDS = 10.0
 
 Word = Literal["stop", "reload"]
+WORDS: Mapping[int, Word] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
 
 
 class Retired(NamedTuple):
@@ -50,7 +61,7 @@ class Service:
         self._clock = clock
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()  # its `put` may be called in a signal handler
         self._ended = threading.Event()
-        self._notifier = Notifier(environ)
+        self._notifier = systemd.Notifier(environ)
         self._settings = config.load(environ)
         self._daemon: DaemonSettings = self._settings.daemon
         self.metrics = Metrics()
@@ -60,6 +71,9 @@ class Service:
         self._parts = self._made(self._settings)
         self._retired: list[Retired] = []
         self._install(self._parts)
+        self._web = Web(
+            self.keeper, self.tell, self._metrics_text, check=self._check, rate=self._daemon.rate, clock=clock
+        )
 
     # -- who is told
 
@@ -71,6 +85,12 @@ class Service:
     def _changed(self, change: Change) -> None:
         self._hooks.tell(change)
 
+    def _metrics_text(self) -> bytes:
+        return self.metrics.text(self.keeper.states(), self._parts.journal_waiting())
+
+    def _check(self, token: Secret, where: Location, until: Deadline) -> access.Caller | None:
+        return access.at_vault(self._parts.session)(token, where, until)
+
     # -- the configuration
 
     def _made(self, settings: Settings) -> Parts:
@@ -80,7 +100,7 @@ class Service:
             clock=self._clock,
             tell=self.tell,
             vault_seconds=self.metrics.vault_seconds,
-            endpoint_seconds=self.metrics.endpoint_seconds,
+            endpoint_seconds=lambda _call, seconds, worked: self.metrics.endpoint_seconds(seconds, worked),
         )
 
     def _install(self, parts: Parts) -> None:
@@ -105,6 +125,7 @@ class Service:
             self._hooks.replace(settings.daemon.hooks, settings.daemon.hook_timeout)
             old, self._parts = self._parts, parts
             self._install(parts)
+            self._web.replace(self._check, settings.daemon.rate)
             self._retired.append(Retired(old, self._clock.monotonic() + ROUND_LONGEST))
             log.info("the configuration is taken: %s", self.status())
         if self._audit is not None:
@@ -114,41 +135,69 @@ class Service:
     # -- its life
 
     def run(self) -> None:
-        signal.signal(signal.SIGTERM, self._on("stop"))
-        signal.signal(signal.SIGINT, self._on("stop"))
-        signal.signal(signal.SIGHUP, self._on("reload"))
+        """Until SIGTERM or SIGINT. ConfigError where it can't listen."""
+        for number in WORDS:
+            signal.signal(number, self._on_signal)
         work = [
             threading.Thread(target=self.keeper.run, args=(self._ended,), name="schedule"),
             threading.Thread(target=self._upkeep, name="upkeep"),
             threading.Thread(target=self._notifier.watch, args=(self.keeper.alive, self._ended), name="watchdog"),
         ]
-        try:
+        with contextlib.ExitStack() as ends:
+            ends.callback(self._close)
+            ends.callback(self.keeper.wait_until_idle, ROUND_LONGEST)  # for what hand-outs have asked for
+            self._listen(ends)
             for thread in work:
                 thread.start()
+                ends.callback(thread.join)
+            ends.callback(self.keeper.stop, self._ended)
             self._notifier.ready(self.status())
             log.info("at work: %s", self.status())
-            while self._next_word() != "stop":
+            while (word := self._next_word()) != "stop":
+                if word == "reload":
+                    self.reload()
                 self._tick()
-        finally:
-            self._notifier.stopping(ROUND_LONGEST, "finishing what is under way")
-            self.keeper.stop(self._ended)
-            for thread in work:
-                thread.join()
-            self._hooks.close()
-            for one in (*self._retired, Retired(self._parts, 0.0)):
-                one.parts.close()
-            if self._audit is not None:
-                self._audit.close()
+            self._notifier.stopping(ROUND_LONGEST + ANSWER_SECONDS, "finishing what is under way")
+            log.info("finishing what is under way")
+
+    def _listen(self, ends: contextlib.ExitStack) -> None:
+        """On what systemd hands over, and on what the configuration names beside that."""
+        given: dict[str, list[socket.socket]] = {}
+        for name, one in systemd.inherited(self._environ):
+            given.setdefault(name, []).append(one)
+        listening = [
+            sockets.Listening.given(Listener(path=str(one.getsockname())), one) for one in given.get("http", [])
+        ]
+        taken = {one.listener.path for one in listening}
+        for listener in self._daemon.listen:
+            if not listener.path or listener.path not in taken:
+                listening.append(sockets.listen(listener, self._daemon.socket_mode))
+        if listening:
+            server = Server(self._web, listening)
+            server.start()
+            ends.callback(server.stop, ANSWER_SECONDS)
+        for each in listening:
+            log.info("listening on %s", each.listener)
+        for made in given.get("credentials", []):
+            ends.callback(credentials.serve(made, self.keeper, self.tell))
+        if self._daemon.credentials and not given.get("credentials"):
+            own = sockets.listen(Listener(path=self._daemon.credentials), CREDENTIALS_MODE)
+            ends.callback(own.close)
+            ends.callback(credentials.serve(own.socket, self.keeper, self.tell))
+
+    def _close(self) -> None:
+        self._hooks.close()
+        for one in (*self._retired, Retired(self._parts, 0.0)):
+            one.parts.close()
+        if self._audit is not None:
+            self._audit.close()
 
     def once(self) -> dict[str, VaultTicketError]:
         """Look after each profile once; what failed."""
         try:
             return self.keeper.once()
         finally:
-            self._hooks.close()
-            self._parts.close()
-            if self._audit is not None:
-                self._audit.close()
+            self._close()
 
     def status(self) -> str:
         """One line: how many profiles, how many of them with a usable ticket, how many fail."""
@@ -156,9 +205,6 @@ class Service:
         usable = sum(1 for state in states if state.left > 0)
         failing = sum(1 for state in states if state.standing in ("failing", "dead"))
         return f"{usable} of {len(states)} profiles have a usable ticket" + (f", {failing} fail" if failing else "")
-
-    def journal_waiting(self) -> int:
-        return self._parts.journal_waiting()
 
     def _next_word(self) -> Word | None:
         try:
@@ -188,8 +234,5 @@ class Service:
                 parts.replay(Deadline.after(TICK, self._clock))
                 replay_at = self._clock.monotonic() + REPLAY_EVERY
 
-    def _on(self, word: Word) -> Callable[[int, FrameType | None], None]:
-        def put(_number: int, _frame: FrameType | None) -> None:
-            self._words.put(word)
-
-        return put
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._words.put(WORDS[number])
