@@ -19,6 +19,7 @@ from tests.world import FakeProcess, World
 from vault_ticket_plugin import asking, errors
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import (
+    Busy,
     ConfigError,
     EndpointUnavailable,
     GrantRejected,
@@ -127,8 +128,9 @@ def test_what_the_caller_wants_at_least_is_passed_on(path: Path, min_ttl: float,
     assert asked == [f"/v1/tickets/support?min_ttl={said}"]
 
 
-@pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize(
+    ("kind", "alone"), [(kind, alone) for kind in CLASSES for alone in (False, True) if kind is not Busy or alone]
+)
 def test_an_error_of_ours_is_raised_as_the_daemon_has_it(path: Path, kind: type[VaultTicketError], alone: bool) -> None:
     error = kind("it does not work", "Mend it.")
     if hasattr(error, "code"):
@@ -139,6 +141,15 @@ def test_an_error_of_ours_is_raised_as_the_daemon_has_it(path: Path, kind: type[
         ask(path, alone)
     assert type(caught.value) is kind
     assert vars(caught.value) == vars(error)
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_for_whom_the_daemon_has_no_time_vault_has_perhaps(path: Path, status: int) -> None:
+    """Too much to do, or too many requests by this caller: by Vault they would not be busy."""
+    with daemon(path, lambda _: problem(Busy("too many requests", "Ask less often."), status=status)):
+        assert ask(path) is None
+        with pytest.raises(Busy, match="too many requests"):
+            ask(path, alone=True)
 
 
 def test_that_the_daemon_remembers_a_failure_is_its_own_business(path: Path) -> None:

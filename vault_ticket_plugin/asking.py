@@ -15,7 +15,7 @@ from typing import Any
 
 from vault_ticket_plugin import __version__, errors, leased
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
-from vault_ticket_plugin.errors import VaultDenied, VaultTicketError, VaultUnreachable
+from vault_ticket_plugin.errors import Busy, VaultDenied, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.issuer import REMEMBERED, Heard
 from vault_ticket_plugin.model import Document, Ticket
 from vault_ticket_plugin.transport import Interrupted, NotSent, Reply, Transport
@@ -56,6 +56,10 @@ def ask(path: str, profile: str, alone: bool, min_ttl: float, until: Deadline) -
         if alone:
             raise denied(path, profile) from None
         log.info("the daemon at unix:%s does not give us %s: asking Vault", path, profile)
+    except Busy as busy:
+        if alone:
+            raise
+        log.info("the daemon at unix:%s is busy (%s): asking Vault", path, busy.message)
     else:
         log.info("from the daemon at unix:%s, good until %s", path, to_rfc3339(ticket.expires_at))
         return Heard(ticket, now, alone)
