@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 import pytest
 
-from vault_ticket_plugin import errors
+from vault_ticket_plugin import config, errors
 from vault_ticket_plugin.cli.exec import NOT_EXECUTABLE, NOT_FOUND
 from vault_ticket_plugin.cli.main import COMMANDS, EPILOG, program
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.formats import FORMATS
+from vault_ticket_plugin.settings import AUTH_METHODS
+from vault_ticket_plugin.toml_table import Table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -110,3 +112,35 @@ def test_the_exit_codes_in_readme_are_those_of_the_errors() -> None:
 
 def test_the_exit_codes_in_the_help_are_those_of_the_errors() -> None:
     assert set(map(int, re.findall(r"\b\d{1,3}\b", EPILOG))) == ALL_CODES
+
+
+def configuration() -> str:
+    return README.partition("## Configuration")[2].partition("\n## ")[0]
+
+
+def test_the_configuration_in_readme_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", configuration(), re.DOTALL)
+    path = tmp_path / "config.toml"
+    path.write_text(example)
+    found = config.load({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
+    assert found.socket == found.daemon.listen[0].path
+
+
+def test_readme_names_every_key_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    keys: set[str] = set()
+    no_more = Table.no_more
+
+    def note(table: Table) -> None:
+        keys.update(table._read)
+        no_more(table)
+
+    monkeypatch.setattr(Table, "no_more", note)
+    path = tmp_path / "config.toml"
+    for method in AUTH_METHODS:
+        needed = dict.fromkeys(config.AUTH_REQUIRED.get(method, ()), "x") | {"method": method}
+        auth = ", ".join(f'{name} = "{value}"' for name, value in needed.items())
+        path.write_text(f'[vault]\naddress = "https://x"\nclient_cert = "x"\nauth = {{ {auth} }}\n[profiles.p]\n')
+        config.load({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
+    assert {"socket", "allow", "users", "listen", "role_id", "hosts", "hook_timeout"} <= keys
+    words = set(re.findall(r"\w+", configuration()))
+    assert keys - words == set()
