@@ -27,11 +27,14 @@ AT_ONCE = 4
 MOST_WAITING = 10_000
 # Of a command's output the beginning is logged.
 MOST_OUTPUT, MOST_LINES = 4096, 20
+LONGEST_DETAIL = 4096
 # Ours alone: a Vault token, the secret id, and what lets a process speak to systemd for us.
 KEPT_BACK = frozenset(
     {
         *("VAULT_TOKEN", "BAO_TOKEN", "CREDENTIALS_DIRECTORY"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+        # what is said of a change, and would be wrong of another
+        *("VAULT_TICKET_EXPIRES_AT", "VAULT_TICKET_ERROR", "VAULT_TICKET_HINT", "VAULT_TICKET_EXIT_CODE"),
     }
 )
 # What we ignore or handle must not be ignored there.
@@ -149,7 +152,7 @@ def details(change: Change) -> dict[str, str]:
         found["VAULT_TICKET_ERROR"] = change.error.message
         found["VAULT_TICKET_HINT"] = change.error.hint
         found["VAULT_TICKET_EXIT_CODE"] = str(change.error.exit_code)
-    return {name: value.replace("\0", " ").encode("utf-8", "replace").decode() for name, value in found.items()}
+    return {name: _plain(value) for name, value in found.items()}
 
 
 def run(command: tuple[str, ...], environ: Mapping[str, str], timeout: float, about: Change) -> Outcome:
@@ -227,6 +230,11 @@ def _read(reader: int, output: bytearray) -> bool:
         return True
     output += piece[: MOST_OUTPUT - len(output)]
     return bool(piece)
+
+
+def _plain(text: str) -> str:
+    """As an environment can hold it."""
+    return text[:LONGEST_DETAIL].replace("\0", " ").encode("utf-8", "replace").decode()
 
 
 def _has_password(url: str) -> bool:
