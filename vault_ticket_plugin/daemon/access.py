@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeVar
 
-from vault_ticket_plugin.clock import Clock, Deadline
+from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import TokenRefused, VaultDenied
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
@@ -115,16 +115,15 @@ class Verdict(NamedTuple):
 
 
 class Verdicts:
-    """What Vault said of callers' tokens, for a short while, under a digest of each. For one thread."""
+    """What Vault said of callers' tokens, for a short while, under a digest of each. Times are monotonic. One thread only."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._kept: OrderedDict[tuple[bytes, Location], Verdict] = OrderedDict()
         self._seen_good: OrderedDict[bytes, None] = OrderedDict()
 
-    def find(self, digest: bytes, location: Location) -> Verdict | None:
+    def find(self, digest: bytes, location: Location, now: float) -> Verdict | None:
         found = self._kept.get((digest, location))
-        return found if found is not None and self._clock.monotonic() < found.until else None
+        return found if found is not None and now < found.until else None
 
     def keep(self, digest: bytes, location: Location, caller: Caller | None, asked_at: float) -> Verdict:
         """`asked_at`: it counts from when Vault was asked, not from when the answer was there."""
@@ -146,15 +145,13 @@ def digest_of(token: bytes) -> bytes:
 class Rate:
     """A bucket of one second's requests for each caller. For one thread."""
 
-    def __init__(self, rate: float, clock: Clock) -> None:
+    def __init__(self, rate: float) -> None:
         self._rate = rate
         self._most = max(1.0, rate)
-        self._clock = clock
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def wait(self, caller: Hashable) -> float:
+    def wait(self, caller: Hashable, now: float) -> float:
         """0.0 where the caller may ask now, which is then counted; else the seconds until it may."""
-        now = self._clock.monotonic()
         left, at = self._buckets.get(caller, (self._most, now))
         left = min(self._most, left + (now - at) * self._rate)
         if left < 1.0:

@@ -89,7 +89,6 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
         if self.waits_for == "idle":
             self._now("head")
         try:
@@ -145,7 +144,7 @@ class Connection(HttpToolsProtocol):
         lower = name.lower()
         if lower == b"transfer-encoding" or (lower == b"content-length" and not _is_small(value)):
             raise Unfit(413, "no request here has a body")
-        super().on_header(name, value)
+        self.headers.append((lower, value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -162,10 +161,15 @@ class Connection(HttpToolsProtocol):
     # --
 
     def on_response_complete(self) -> None:
-        more = bool(self.pipeline)
-        super().on_response_complete()
-        self._unset_keepalive_if_required()  # `sweep` sees to it
-        self._now("answer" if more else "head" if self._in_head else "idle")
+        """As uvicorn does it, but for its timer on every answer: `sweep` sees to that."""
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            self._now("answer")
+        else:
+            self._now("head" if self._in_head else "idle")
 
     def _now(self, waits_for: Literal["head", "answer", "idle"]) -> None:
         self.waits_for, self.since = waits_for, self.loop.time()

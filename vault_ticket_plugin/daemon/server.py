@@ -81,9 +81,8 @@ class Server:
             date_header=False,
             timeout_keep_alive=int(IDLE_SECONDS) + 1,
         )
-        for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-            logger = logging.getLogger(name)
-            logger.handlers, logger.propagate = [logging.NullHandler()], False
+        uvicorns = logging.getLogger("uvicorn")
+        uvicorns.handlers, uvicorns.propagate = [logging.NullHandler()], False
         self._uvicorn = _Uvicorn(config, web)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 

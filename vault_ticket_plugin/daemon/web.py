@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from email.utils import formatdate
 from functools import cache
 from importlib import resources
@@ -33,14 +33,15 @@ METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 TOKEN = re.compile(rb"[!-~]{1,4096}")
 # Rendered answers kept: a token that nobody asks for needs none.
 MOST_RENDERED = 1024
-# Refreshes asked for by callers at once, and checks of their tokens; strangers never take all places.
+# Refreshes asked for by callers at once, and checks of their tokens.
 TICKET_THREADS, CHECK_THREADS, WAITING = 16, 4, 64
 
 
 class Asked(NamedTuple):
-    """One caller: a key to count its requests under, and what it shows."""
+    """One caller, at a moment of the monotonic clock: a key to count its requests under, and what it shows."""
 
-    key: object
+    at: float
+    key: Hashable
     peer: access.Peer | None
     token: bytes | None
     digest: bytes
@@ -81,8 +82,8 @@ class Web:
     def replace(self, check: access.Check | None, rate: float) -> None:
         """From now on tokens are checked with this, and callers may make so many requests a second."""
         self._check = check
-        self._rate = access.Rate(rate, self._clock)
-        self._verdicts = access.Verdicts(self._clock)
+        self._rate = access.Rate(rate)
+        self._verdicts = access.Verdicts()
 
     def close(self) -> None:
         """In the event loop's thread, when it ends."""
@@ -112,12 +113,12 @@ class Web:
         headers = self._gate.headers(scope["headers"], peer is not None)
         path: str = scope["path"]
         asked = self._who(headers, peer, path in self._open)
-        wait = self._rate.wait(asked.key)
+        wait = self._rate.wait(asked.key, asked.at)
         if wait > 0.0:
             later = [(b"retry-after", b"%d" % (int(wait) + 1))]
             raise Refused(failed(Busy("too many requests by one caller", "Ask less often."), 429, later))
         name = path[len(TICKETS) :] if path.startswith(TICKETS) else ""
-        is_ticket = environment.is_profile_name(name)
+        is_ticket = name != "" and environment.is_profile_name(name)
         if not is_ticket and path not in self._open:
             raise Refused(problem(404, "there is nothing of that name", "See /openapi.json."))
         if scope["method"] not in ("GET", "HEAD"):
@@ -129,14 +130,15 @@ class Web:
         return await self._ticket(name, scope["query_string"], headers, asked)
 
     def _who(self, headers: Mapping[bytes, bytes], peer: access.Peer | None, is_open: bool) -> Asked:
+        now = self._clock.monotonic()
         if peer is not None:
-            return Asked(peer.uid, peer, None, b"")
+            return Asked(now, peer.uid, peer, None, b"")
         token = bearer_of(headers)
         digest = access.digest_of(token) if token else b""
         if self._verdicts.seen_good(digest):
-            return Asked(digest, None, token, digest)
+            return Asked(now, digest, None, token, digest)
         # All that are not known share one bucket, so that inventing tokens gains nothing.
-        return Asked("open" if is_open else "strangers", None, token, digest)
+        return Asked(now, "open" if is_open else "strangers", None, token, digest)
 
     async def _ticket(self, name: str, query: bytes, headers: Mapping[bytes, bytes], asked: Asked) -> Answer:
         profile = self._keeper.profile(name)
@@ -146,7 +148,7 @@ class Web:
         on_tcp = asked.peer is None
         if kept is None or profile is None:
             try:
-                kept = await self._tickets.run((name, least), lambda: self._obtain(name, least))
+                kept = await self._tickets.run((name, least), asked.key, lambda: self._obtain(name, least))
             except Full:
                 self._tell(Event("hand-out", name, "failed", who, "", "Busy"))
                 raise
@@ -186,24 +188,24 @@ class Web:
             self._tell(Event("hand-out", name, "denied", "nobody", "", "no token"))
             needed = VaultDenied("a Vault token is needed", "Send your own as X-Vault-Token.")
             raise Refused(failed(needed, 401, [(b"www-authenticate", b'Bearer realm="vault"')]))
-        caller = await self._caller(profile, asked)
+        caller = await self._caller(name, profile, asked)
         if caller is None:
             hint = "The token needs the right to read the profile's ticket in Vault."
             raise self._denied(name, "a token", hint)
         return caller.who
 
-    async def _caller(self, profile: Profile | None, asked: Asked) -> access.Caller | None:
+    async def _caller(self, name: str, profile: Profile | None, asked: Asked) -> access.Caller | None:
         check, verdicts, token = self._check, self._verdicts, asked.token
-        if profile is None or check is None or token is None:
+        if check is None or token is None:
             return None
-        where, asked_at = profile.ticket, self._clock.monotonic()
-        verdict = verdicts.find(asked.digest, where)
+        # Vault is asked about a profile that is not there just the same: neither time nor a failure tells.
+        where = (profile or Profile.standard(name)).ticket
+        verdict = verdicts.find(asked.digest, where, asked.at)
         if verdict is None:
             secret, until = Secret(token.decode("ascii")), Deadline.after(access.CHECK_SECONDS, self._clock)
-            room = self._checks.room if verdicts.seen_good(asked.digest) else self._checks.room // 2
-            caller = await self._checks.run((asked.digest, where), lambda: check(secret, where, until), room)
-            verdict = verdicts.keep(asked.digest, where, caller, asked_at)
-        return verdict.caller
+            caller = await self._checks.run((asked.digest, where), asked.key, lambda: check(secret, where, until))
+            verdict = verdicts.keep(asked.digest, where, caller, asked.at)
+        return None if profile is None else verdict.caller
 
     def _denied(self, name: str, who: str, hint: str) -> Refused:
         self._tell(Event("hand-out", name, "denied", who))
@@ -215,14 +217,14 @@ class Web:
         return problem(503, "the scheduler stands still", "Restart the daemon.", [(b"retry-after", b"5")])
 
     async def _readyz(self) -> Answer:
-        states = await self._looks.run("readyz", self._keeper.states)
+        states = await self._looks.run("readyz", None, self._keeper.states)
         counts = {"profiles": len(states), "usable": sum(one.left > CLOCK_STEP for one in states.values())}
         if counts["usable"] == counts["profiles"]:
             return rendered(200, counts)
         return problem(503, "not every profile has a usable ticket", "", [(b"retry-after", b"5")], **counts)
 
     async def _metrics_text(self) -> Answer:
-        body = await self._looks.run("metrics", self._metrics)
+        body = await self._looks.run("metrics", None, self._metrics)
         plain = [(b"content-type", METRICS_TYPE), (b"content-length", b"%d" % len(body))]
         return Answer(200, [*plain, (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")], body)
 
