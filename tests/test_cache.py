@@ -100,7 +100,7 @@ class TestTickets:
         other = replace(cache, identity="j" * 16)
         cache.put(TICKET, NOW, WINDOWS)
         assert other.ticket() is None
-        other.put(replace(TICKET, access_token=Secret("theirs")), NOW, WINDOWS)
+        other.put(TICKET._replace(access_token=Secret("theirs")), NOW, WINDOWS)
         assert cache.ticket() is None
 
     @pytest.mark.parametrize("change", [{"signature": "(e)"}, {"profile": "other"}])

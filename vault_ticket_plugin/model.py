@@ -1,7 +1,8 @@
 """The things we speak of: tickets, grants, claims and how fresh a ticket is. Frozen data, no behaviour beyond it.
 
 Plain records are NamedTuples: making such a class costs a process that imports it a fifth of what a frozen dataclass
-costs. Those with a secret, or with a document that may hold one, are not: nothing shall pack, join or print them.
+costs. A token in one is a Secret, which prints nothing. What has a document of Vault's in it is a dataclass: that may
+hold a token as plain text, and must not be printed.
 
 Times are seconds since the epoch by Vault's clock, unless a name says otherwise; spans are seconds.
 """
@@ -61,8 +62,7 @@ class Freshness(enum.IntEnum):
     EXPIRED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """An access token and its lifetime. `token_type` is as the header spells it: `Bearer`."""
 
     access_token: Secret
@@ -180,8 +180,7 @@ class Grant:
     seeded_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refreshed:
+class Refreshed(NamedTuple):
     """A successful answer of the token endpoint (RFC 6749 section 5.1), spans in seconds.
 
     `refresh_token` is None where the answer brings none or the one we sent. `fault` is set, and `access_token` None,
