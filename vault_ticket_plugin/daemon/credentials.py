@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import selectors
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.daemon.access import owns, peer_of
 from vault_ticket_plugin.daemon.keeper import Kept
 from vault_ticket_plugin.environment import is_profile_name
 from vault_ticket_plugin.errors import VaultTicketError
@@ -35,7 +34,6 @@ SEND_SECONDS = 5.0
 # An empty answer would be an empty credential, and the unit would start with it. One that is larger than a credential
 # may be (1 MiB) makes systemd refuse it and not start the unit.
 NO_CREDENTIAL = b"\0" * ((1 << 20) + 1)
-_PEER = struct.Struct("3i")  # pid, uid, gid
 
 
 class Source(Protocol):
@@ -111,20 +109,18 @@ class Credentials:
             self._free.release()
 
     def _answer_to(self, connection: socket.socket, address: object) -> bytes:
-        pid, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        peer = peer_of(connection)
         asker = who_asks(address)
-        who = asker.unit if asker is not None else f"uid {uid} (pid {pid})"
-        profile = asker.profile if asker is not None else ""
-        if uid not in (0, os.geteuid()):
-            log.warning(
-                "credentials: uid %d (pid %d) is not answered: it is no service manager of the system", uid, pid
-            )
-            self._tell(Event("hand-out", profile, "denied", f"uid {uid} (pid {pid})"))
+        if peer is None or not owns(peer):
+            by = peer.who if peer is not None else "nobody"
+            log.warning("credentials: %s is not answered: it is no service manager of the system", by)
+            self._tell(Event("hand-out", asker.profile if asker else "", "denied", by))
             return NO_CREDENTIAL
         if asker is None:
-            log.warning("credentials: uid %d (pid %d) does not say which credential of which unit it wants", uid, pid)
-            self._tell(Event("hand-out", "", "failed", who))
+            log.warning("credentials: %s does not say which credential of which unit it wants", peer.who)
+            self._tell(Event("hand-out", "", "failed", peer.who))
             return NO_CREDENTIAL
+        who, profile = asker
         try:
             kept = self._source.ticket(profile, 0.0, Deadline.after(self._answer))
         except VaultTicketError as error:
