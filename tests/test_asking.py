@@ -143,6 +143,21 @@ def test_an_error_of_ours_is_raised_as_the_daemon_has_it(path: Path, kind: type[
     assert vars(caught.value) == vars(error)
 
 
+def test_what_lives_shorter_than_is_asked_for_comes_all_the_same(path: Path) -> None:
+    """The issuer then says what it says by Vault, and remembers no failure."""
+
+    def serve(target: str) -> Answer:
+        return problem(ConfigError("tickets live 1h", "Ask for less.")) if "min_ttl" in target else given()
+
+    with daemon(path, serve) as asked:
+        assert ask(path, min_ttl=7200) == Heard(GIVEN, NOW, alone=False)
+    assert asked == ["/v1/tickets/support?min_ttl=7200s", "/v1/tickets/support"]
+    with daemon(path.with_name("other"), lambda _: problem(ConfigError("it is wrong"))) as asked:
+        with pytest.raises(ConfigError, match="it is wrong"):
+            ask(path.with_name("other"), min_ttl=7200)
+        assert len(asked) == 2
+
+
 @pytest.mark.parametrize("status", [503, 429])
 def test_for_whom_the_daemon_has_no_time_vault_has_perhaps(path: Path, status: int) -> None:
     """Too much to do, or too many requests by this caller: by Vault they would not be busy."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from vault_ticket_plugin import __version__, errors, leased
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
-from vault_ticket_plugin.errors import Busy, VaultDenied, VaultTicketError, VaultUnreachable
+from vault_ticket_plugin.errors import Busy, ConfigError, VaultDenied, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.issuer import REMEMBERED, Heard
 from vault_ticket_plugin.model import Document, Ticket
 from vault_ticket_plugin.transport import Interrupted, NotSent, Reply, Transport
@@ -43,8 +43,15 @@ def ask(path: str, profile: str, alone: bool, min_ttl: float, until: Deadline) -
 
     `alone`: no Vault is configured beside the daemon.
     """
+    until = until if alone else until.within(PATIENCE)
     try:
-        ticket, now = hear(path, profile, min_ttl, until if alone else until.within(PATIENCE))
+        try:
+            ticket, now = hear(path, profile, min_ttl, until)
+        except ConfigError:
+            if min_ttl <= 0:
+                raise
+            # Perhaps no ticket lives so long. That is no failure to remember: whoever asks for less gets one.
+            ticket, now = hear(path, profile, 0.0, until)
     except NoAnswer as nothing:
         if alone:
             raise VaultUnreachable(
