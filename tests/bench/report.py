@@ -127,8 +127,11 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def replace_measured(path: Path, measured: str) -> None:
-    """Puts the measured part between its two marks; what people wrote around it stays."""
-    start, end = "<!-- measured -->\n", "<!-- end -->\n"
+    replace_part(path, "<!-- measured -->\n", "<!-- end -->\n", measured)
+
+
+def replace_part(path: Path, start: str, end: str, measured: str) -> None:
+    """Puts what is measured between its two marks; what people wrote around it stays."""
     text = path.read_text() if path.exists() else f"# What a call costs\n\n{start}{end}"
     before, found, rest = text.partition(start)
     after = rest.partition(end)[2]
