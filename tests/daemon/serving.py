@@ -21,7 +21,7 @@ from vault_ticket_plugin.model import Demand, Ticket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Allow, Listener, Profile
 
-LIFETIME = 3600.0
+LIFETIME = 2 * 86400.0
 GOOD, OTHER = "hvs.good-for-support", "hvs.good-for-nothing"
 
 
@@ -110,12 +110,20 @@ class Serving:
     def __exit__(self, *_: object) -> None:
         self.server.stop(2.0)
 
+    def waiting(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self.server._uvicorn.server_state.tasks)
+
     # -- clients
 
     def unix(self) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(20)
-        client.connect(str(self.path))
+        try:
+            client.connect(str(self.path))
+        except OSError:
+            client.close()
+            raise
         return client
 
     def tcp(self) -> socket.socket:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeVar
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import TokenRefused, VaultDenied
+from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings import Profile
@@ -100,10 +100,8 @@ def at_vault(session: VaultSession) -> Check:
 def _name_of(session: VaultSession, token: Secret, until: Deadline) -> str:
     try:
         answer = session.call("GET", "auth/token/lookup-self", until, token=token)
-    except TokenRefused:
-        return "token"  # one that was good for a single use more
     except VaultDenied:
-        return "token"
+        return "token"  # it may not ask, or was good for a single use more
     name = (answer.body.get("data") or {}).get("display_name")
     # It came from whoever made the token.
     return "".join(c if c.isprintable() else "?" for c in name[:100]) if isinstance(name, str) and name else "token"
@@ -115,7 +113,10 @@ class Verdict(NamedTuple):
 
 
 class Verdicts:
-    """What Vault said of callers' tokens, for a short while, under a digest of each. Times are monotonic. One thread only."""
+    """What Vault said of callers' tokens, for a short while, under a digest of each. For one thread.
+
+    Times are of the monotonic clock.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[bytes, Location], Verdict] = OrderedDict()
