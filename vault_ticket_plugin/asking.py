@@ -100,6 +100,11 @@ def is_well(path: str, until: Deadline) -> bool:
     return _request(path, "/healthz", until).status == 200
 
 
+def is_ready(path: str, until: Deadline) -> bool:
+    """Whether it has a usable ticket for every profile. NoAnswer where there is no daemon."""
+    return _request(path, "/readyz", until).status == 200
+
+
 def denied(path: str, profile: str) -> VaultDenied:
     return VaultDenied(
         f"the daemon at unix:{path} does not give us {profile}",
