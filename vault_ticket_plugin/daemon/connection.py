@@ -79,7 +79,10 @@ class Connection(HttpToolsProtocol):
     def sweep(self, now: float) -> None:
         """End what has waited for too long."""
         waited = now - self.since
-        if self.waits_for == "head" and waited > HEAD_SECONDS:
+        if self.transport.is_closing():  # but what it was answered has not been taken yet
+            if waited > ANSWER_SECONDS:
+                self.transport.abort()
+        elif self.waits_for == "head" and waited > HEAD_SECONDS:
             self._last_words(problem(408, "the request did not come to its end"))
         elif self.waits_for == "idle" and waited > IDLE_SECONDS:
             self.transport.close()

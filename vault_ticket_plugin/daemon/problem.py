@@ -22,6 +22,9 @@ class Answer(NamedTuple):
     body: bytes = b""
     dated: bool = False
 
+    def __repr__(self) -> str:
+        return f"Answer({self.status})"
+
 
 class Refused(Exception):
     """Carries what to answer; raised where the request is read."""

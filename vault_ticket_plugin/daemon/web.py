@@ -46,6 +46,9 @@ class Asked(NamedTuple):
     token: bytes | None
     digest: bytes
 
+    def __repr__(self) -> str:
+        return "Asked(…)"
+
 
 class Web:
     """ASGI 3, for one event loop. `replace` may be called from any thread."""
