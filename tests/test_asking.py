@@ -405,14 +405,32 @@ def test_without_a_vault_what_the_daemon_has_is_handed_out(world: World, caplog:
     assert one.cache.failure() is None
 
 
-def test_a_min_ttl_that_no_ticket_can_meet_is_the_same_error(world: World) -> None:
+def test_where_force_finds_no_vault_that_is_nothing_to_remember(world: World) -> None:
+    """The next call asks the daemon."""
+
+    def nowhere() -> Any:
+        raise ConfigError("no Vault address is configured")
+
+    one = by_daemon(world.host().process(), Told(heard(world)))
+    one.issuer = replace(one.issuer, connect=nowhere)
+    with pytest.raises(ConfigError):
+        one.get(force=True)
+    assert one.get() == "given-1"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_min_ttl_that_no_ticket_can_meet_is_the_same_error(
+    world: World, alone: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     world.seed()
     with pytest.raises(ConfigError) as by_vault:
         world.host("web-1").process().get(min_ttl=7200)
     ticket = world.host("web-1").process().ticket()
-    told = Told(Heard(ticket, world.time.now, alone=False))
+    told = Told(Heard(ticket, world.time.now, alone))
+    one = by_daemon(world.host("web-2").process(), told)
     with pytest.raises(ConfigError) as by_socket:
-        by_daemon(world.host("web-2").process(), told).get(min_ttl=7200)
+        one.get(min_ttl=7200)
+    assert (one.store.calls, caplog.text) == ([], "")
     assert vars(by_socket.value) == vars(by_vault.value)
     assert told.asked == [7200]
 
