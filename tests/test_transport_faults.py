@@ -215,6 +215,24 @@ def test_threads_have_deadlines_of_their_own() -> None:
     assert sorted(found, key=str) == [b"ok", b"ok", "it took too long"]
 
 
+def test_threads_keep_the_connections_that_they_made() -> None:
+    """As many as asked at once; what they ask later goes over the same ones."""
+    together = threading.Barrier(3)
+
+    def answer(connection: socket.socket) -> None:
+        together.wait(GENEROUS)
+        connection.sendall(OK)
+
+    with Server(answer) as server, transport() as via:
+        for _ in range(3):
+            threads = [threading.Thread(target=exchange, args=(via, server.url)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert (len(server.requests), server.connections) == (9, 3)
+
+
 # -- sent or not
 
 
