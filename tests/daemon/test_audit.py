@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tests.world import World
 from vault_ticket_plugin import answer
-from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.clock import Deadline, from_rfc3339
 from vault_ticket_plugin.daemon import audit as audits
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.errors import ConfigError, VaultTicketError
@@ -387,3 +387,12 @@ def test_an_event_is_one_line_whatever_is_in_it(kind: Kind, texts: tuple[str, ..
     assert found["event"] == kind
     assert found.get("who", "") == who[:200]
     assert len(found.get("fingerprint", "")) in (0, 16)
+
+
+def test_the_documentation_s_lines_are_the_audit_s() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "daemon.md").read_text().partition("\n## Audit")[2]
+    example = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    event = Event("hand-out", "support", "given", "uid 1000 (pid 4711)", "9f86d081884c7d65")
+    assert example == json.loads(audits.line(from_rfc3339(example["time"]), event))
+    assert f"{audits.MOST_HAND_OUTS:,} hand-outs wait" in text
+    assert f"within {audits.FLUSH_SECONDS:g} s" in text

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from vault_ticket_plugin import config
 from vault_ticket_plugin.daemon import hooks
 from vault_ticket_plugin.daemon.hooks import Hooks, Outcome
 from vault_ticket_plugin.daemon.keeper import Change
+from vault_ticket_plugin.daemon_table import HOOKS
 from vault_ticket_plugin.errors import GrantRejected
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
@@ -321,3 +324,15 @@ def test_the_end_waits_no_longer_than_the_time_out(made: Made, told: Told, tmp_p
     wait_for((tmp_path / "began").exists, "it did not begin")
     one.close()
     assert told.all == [("dead", "timed-out")]
+
+
+def test_the_documentation_has_each_hook_and_each_variable(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "daemon.md").read_text().partition("\n## Hooks")[2]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(HOOKS)
+    assert hooks.details(DEAD).keys() <= set(re.findall(r"`(VAULT_TICKET_\w+)`", text))
+    snippet = tmp_path / "config.toml"
+    snippet.write_text(text.partition("```toml\n")[2].partition("```")[0])
+    found = config.load({"VAULT_TICKET_CONFIG": str(snippet), "HOME": str(tmp_path), "VAULT_ADDR": "https://vault"})
+    assert set(found.daemon.hooks) == {"dead", "recovered"}
+    assert f"first {hooks.MOST_LINES} lines" in text
+    assert f"{hooks.MOST_WAITING:,} may wait" in text

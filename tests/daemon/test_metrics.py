@@ -3,6 +3,7 @@
 import re
 import time
 import tracemalloc
+from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +13,7 @@ from vault_ticket_plugin.daemon.keeper import State
 from vault_ticket_plugin.daemon.metrics import BUCKETS, MOST_CALLS, OUTCOMES, Metrics
 from vault_ticket_plugin.events import Event
 
+DOCS = Path(__file__).parents[2] / "docs" / "daemon.md"
 GOOD = State("good", 1234.5, 3600.0, None)
 
 
@@ -136,6 +138,23 @@ def test_names_keep_prometheus_rules() -> None:
         if not line.startswith("#"):
             assert name in kinds or re.sub(r"_(bucket|sum|count)$", "", name) in kinds, line
             assert not name.endswith("_created")
+
+
+def test_the_documentation_has_each_metric_with_its_labels() -> None:
+    metrics = Metrics()
+    metrics.tell(told("spend", "answered"))
+    metrics.vault_seconds("read", 0.1, True)
+    metrics.endpoint_seconds(0.1, True)
+    metrics.hook("dead", "done")
+    text = metrics.text({"support": GOOD}, 0).decode()
+    wanted = {}
+    for name in re.findall(r"^# TYPE (vault_ticket_\S+)", text, re.MULTILINE):
+        found = re.search(rf"^{name}(?:_count)?(?:{{(.*)}})? ", text, re.MULTILINE)
+        assert found is not None, name
+        wanted[name] = set(re.findall(r'(\w+)="', found[1] or ""))
+    rows = re.findall(r"^\| `(vault_ticket_\w+)` \| ([\w, ]*)\|", DOCS.read_text(), re.MULTILINE)
+    assert {name: set(re.findall(r"\w+", labels)) for name, labels in rows} == wanted
+    assert set(re.findall(r"expr: '?(\w+)", DOCS.read_text())) <= set(wanted)
 
 
 def test_a_profile_s_name_can_break_no_line() -> None:
