@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,12 +104,22 @@ def back(server: DiskServer) -> None:
 # -- Vault
 
 
-@pytest.mark.parametrize("how", ["sealed", pytest.param("killed", marks=pytest.mark.slow)])
-def test_vault_is_away_for_a_while(server: DiskServer, emulator: Emulator, tmp_path: Path, how: str) -> None:
-    with at_work(server, emulator, tmp_path) as (site, daemon):
+def test_vault_is_sealed_for_a_while(server: DiskServer, emulator: Emulator, tmp_path: Path) -> None:
+    away_for_a_while(server, emulator, tmp_path, server.seal)
+
+
+@pytest.mark.slow
+def test_vault_is_killed_and_started_again(emulator: Emulator, tmp_path: Path) -> None:
+    with DiskServer() as server:
+        server.enable_kv("secret")
+        away_for_a_while(server, emulator, tmp_path, server.kill)
+
+
+def away_for_a_while(server: DiskServer, emulator: Emulator, folder: Path, take_away: Callable[[], None]) -> None:
+    with at_work(server, emulator, folder) as (site, daemon):
         token = daemon.token(site.profile)
         with asked(daemon, site.profile) as seen:
-            server.seal() if how == "sealed" else server.kill()
+            take_away()
             in_standing(daemon, FAILING)
             back(server)
             in_standing(daemon, GOOD)
