@@ -15,7 +15,7 @@ from vault_ticket_plugin.errors import Busy, ConfigError, VaultUnreachable
 CHECK_SECONDS = 5.0
 
 
-@click.command(short_help="Keep every profile's ticket fresh, and hand tickets out to this host's programs.")
+@click.command(short_help="Keep every profile's ticket fresh, and hand tickets out on this host.")
 @click.option("--once", is_flag=True, help="Look after each profile once, then end: for cron and CronJobs.")
 @click.option(
     "--check",
