@@ -16,10 +16,12 @@ from tests.support.process import free_port, wait_until
 from tests.test_asking import CLASSES
 from vault_ticket_plugin import asking
 from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.daemon.parts import Parts
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand
-from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.settings import Auth, Profile, Settings, VaultSettings
+from vault_ticket_plugin.wiring import Wiring
 
 
 def test_the_real_server_tells_every_error_so_that_it_is_known_again(tmp_path: Path) -> None:
@@ -132,3 +134,14 @@ def test_every_failure_that_can_be_made_is_told_alike_by_socket_and_by_vault(sit
             assert by_socket.run("doctor", name_of(site, "dead")).code == 77
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def test_the_daemon_itself_asks_no_daemon(tmp_path: Path) -> None:
+    """Its configuration may be its clients' own, and then names its own socket."""
+    vault = VaultSettings("https://vault.example:8200", Auth("none"))
+    settings = Settings(vault, socket=str(tmp_path / "socket"))
+    environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    for kind, asks in ((Wiring, True), (Parts, False)):
+        wiring = kind(settings, environ)
+        assert (wiring.issuer(settings.profile("support")).ask is not None) == asks
+        wiring.close()
