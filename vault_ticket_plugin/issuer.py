@@ -1,8 +1,8 @@
 """The one use case: a ticket for a profile, by the shortest way that is safe.
 
 From this host's cache, else from its daemon where one is named, else from the leased path, else by the refresh
-transaction. One process a host is on its way
-to Vault at a time; the others use what it brings. Whatever fails, a ticket that can still be used is handed out (I3).
+transaction. One process a host is on its way to Vault at a time; the others use what it brings. Whatever fails, a
+ticket that can still be used is handed out (I3).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
 from vault_ticket_plugin.daemon import access, credentials, sockets, systemd
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.daemon.hooks import Hooks
-from vault_ticket_plugin.daemon.keeper import ROUND_LONGEST, Change, Keeper
+from vault_ticket_plugin.daemon.keeper import ROUND_LONGEST, Keeper
 from vault_ticket_plugin.daemon.metrics import Metrics
 from vault_ticket_plugin.daemon.parts import Parts
 from vault_ticket_plugin.daemon.server import Server
@@ -67,7 +67,7 @@ class Service:
         self.metrics = Metrics()
         self._audit = Audit(self._daemon.audit, self.metrics.audit_dropped) if self._daemon.audit else None
         self._hooks = Hooks(self._daemon.hooks, self._daemon.hook_timeout, environ, self.metrics.hook)
-        self.keeper = Keeper(self._daemon.workers, clock, self._changed)
+        self.keeper = Keeper(self._daemon.workers, clock, self._hooks.tell)
         self._parts = self._made(self._settings)
         self._retired: list[Retired] = []
         self._install(self._parts)
@@ -82,9 +82,6 @@ class Service:
         if self._audit is not None:
             self._audit.tell(event)
 
-    def _changed(self, change: Change) -> None:
-        self._hooks.tell(change)
-
     def _metrics_text(self) -> bytes:
         return self.metrics.text(self.keeper.states(), self._parts.journal_waiting())
 
@@ -94,7 +91,8 @@ class Service:
     # -- the configuration
 
     def _made(self, settings: Settings) -> Parts:
-        return Parts(
+        """ConfigError where they can't be made. Threads find what they share already there."""
+        parts = Parts(
             settings,
             self._environ,
             clock=self._clock,
@@ -102,6 +100,8 @@ class Service:
             vault_seconds=self.metrics.vault_seconds,
             endpoint_seconds=lambda _call, seconds, worked: self.metrics.endpoint_seconds(seconds, worked),
         )
+        _ = parts.store, parts.issuers
+        return parts
 
     def _install(self, parts: Parts) -> None:
         settings = parts.settings
@@ -115,7 +115,6 @@ class Service:
         try:
             settings = config.load(self._environ)
             parts = self._made(settings)
-            _ = parts.issuers
         except VaultTicketError as error:
             log.warning("the configuration is not taken, the old one stays: %s. %s", error.message, error.hint)
         else:
