@@ -200,11 +200,12 @@ def kept_fresh(profiles: int, seconds: float, lifetime: int) -> Iterator[Line]:
                 yield Line(f"{what}: least left in the daemon", watch.least_kept, "s", hard, at_least=True)
                 yield Line("refreshes a second", watch.spends / seconds)
                 yield Line("requests to Vault a refresh, looks that find nothing to do among them", watch.requests)
-                yield Line("resident memory at the end", watch.last["memory"], "MiB", 120.0,
-                           note=f"{watch.first['memory']:.1f} MiB at the start")  # fmt: skip
+                yield Line("resident memory at the end", watch.seen[-1]["memory"], "MiB", 120.0,
+                           note=f"{watch.seen[0]['memory']:.1f} MiB at the start")  # fmt: skip
                 for name in ("threads", "descriptors"):
-                    yield Line(f"{name} at the end / at the start", watch.last[name] / watch.first[name], "", 1.2,
-                               note=f"{watch.first[name]:g}, {watch.last[name]:g}, at most {watch.most[name]:g}")  # fmt: skip
+                    early, late = watch.most(name)
+                    note = f"{early:g} and {late:g}"
+                    yield Line(f"most {name}, second half / first half", late / early, "", 1.2, note=note)
                 yield Line("processor time of the daemon", watch.processor / seconds * 100, "% of one core")
         for daemon in daemons:
             forget(daemon)
@@ -230,11 +231,10 @@ class Watch:
     def __init__(self, place: Place, daemons: list[Daemon]) -> None:
         self.place, self.daemons = place, daemons
         self.least, self.least_kept, self.samples = float("inf"), float("inf"), 0
-        self.first = self.last = self.most = usage(daemons[0])
+        self.seen = [usage(daemons[0])]
 
     def go_on(self, seconds: float) -> None:
         spends, mark = self.place.api.stats().refreshes, self.place.bao.mark()
-        processor = usage(self.daemons[0])["processor"]
         ends, turn = time.monotonic() + seconds, 0
         while time.monotonic() < ends:
             began = time.monotonic()
@@ -245,14 +245,20 @@ class Watch:
             if turn % 5 == 0:
                 self._look_at_daemons()
             time.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
-        self.last = usage(self.daemons[0])
-        self.processor = self.last["processor"] - processor
         self.spends = self.place.api.stats().refreshes - spends
         self.requests = len(self.place.bao.requests_seen(mark)) / max(1, self.spends)
 
+    @property
+    def processor(self) -> float:
+        return self.seen[-1]["processor"] - self.seen[0]["processor"]
+
+    def most(self, name: str) -> tuple[float, float]:
+        """In the first half of the time, and in the second."""
+        each, half = [one[name] for one in self.seen], len(self.seen) // 2
+        return max(each[:half]), max(each[half:])
+
     def _look_at_daemons(self) -> None:
-        now = usage(self.daemons[0])
-        self.most = {name: max(value, self.most[name]) for name, value in now.items()}
+        self.seen.append(usage(self.daemons[0]))
         for daemon in self.daemons:
             left = [value for name, value in daemon.metrics().items() if name.startswith("vault_ticket_ticket_left")]
             self.least_kept = min(self.least_kept, *left)
