@@ -187,12 +187,15 @@ def test_many_units_that_start_at_once_are_all_answered_a_few_at_a_time(
     path: Path, source: Source, events: list[Event]
 ) -> None:
     source.free.clear()
+    before = len(os.listdir("/proc/self/fd"))
     clients = [connect(path, as_systemd(f"app-{number}.service", "support")) for number in range(100)]
     ends = time.monotonic() + 20
     while len(source.asked) < AT_ONCE:
         assert time.monotonic() < ends
         time.sleep(0.005)
     assert len(source.asked) == AT_ONCE
+    # The others are not even taken.
+    assert len(os.listdir("/proc/self/fd")) - before - len(clients) <= AT_ONCE + 1
     source.free.set()
     assert {answer(client) for client in clients} == {TOKEN.reveal().encode()}
     assert len({event.who for event in events}) == 100

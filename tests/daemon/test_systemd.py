@@ -198,7 +198,6 @@ def listening(tmp_path: Path) -> Iterator[list[socket.socket]]:
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(str(tmp_path / name))
         sock.listen()
-        sock.settimeout(20)
         found.append(sock)
     yield found
     for sock in found:
