@@ -318,6 +318,23 @@ def test_the_end_waits_for_what_runs_and_starts_nothing(made: Made, told: Told, 
     assert told.all == [("recovered", "dropped"), ("dead", "done")]
 
 
+def test_all_that_was_told_can_be_let_run(made: Made, told: Told) -> None:
+    """As --once does, where nobody would tell it again."""
+    one = made({"dead": shell("sleep 0.1")})
+    for number in range(3 * hooks.AT_ONCE):
+        one.tell(Change("dead", f"p{number}", None, ERROR))
+    one.finish(30)
+    assert told.all == [("dead", "done")] * 3 * hooks.AT_ONCE
+
+
+def test_what_is_let_run_is_not_waited_for_without_end(made: Made, told: Told, tmp_path: Path) -> None:
+    one = made({"dead": shell("while [ ! -e $1/go ]; do sleep 0.01; done", tmp_path)})
+    one.tell(DEAD)
+    one.finish(0.05)
+    assert told.all == []
+    (tmp_path / "go").touch()
+
+
 def test_the_end_waits_no_longer_than_the_time_out(made: Made, told: Told, tmp_path: Path) -> None:
     one = made({"dead": shell("touch $1/began; sleep 1000", tmp_path)}, timeout=0.5)
     one.tell(DEAD)

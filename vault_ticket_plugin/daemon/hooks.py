@@ -92,6 +92,11 @@ class Hooks:
                 thread.start()
             self._condition.notify()
 
+    def finish(self, seconds: float) -> None:
+        """Let all that was told run, for so long."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._count and not self._running, seconds)
+
     def close(self) -> None:
         """Whatever waits is not run any more; what runs may take its time, which is bounded."""
         with self._condition:
@@ -133,6 +138,7 @@ class Hooks:
                         self._turns.append(profile)
                     elif waiting is not None:
                         del self._waiting[profile]
+                    self._condition.notify_all()
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:

@@ -37,6 +37,8 @@ TICK = 5.0
 STEP, REPLAY_EVERY = 1.0, 15.0
 # What can't be changed while it runs.
 FIXED = ("listen", "socket_mode", "credentials", "workers", "audit")
+# Where nothing goes on after it, --once waits so long for the hooks of what it found.
+HOOKS_SECONDS = 60.0
 # The modes of the sockets' files: whoever may connect to the second is told by the kernel too, and is root or we.
 CREDENTIALS_MODE = 0o600
 # For answers that are under way at the end.
@@ -196,6 +198,7 @@ class Service:
         try:
             return self.keeper.once()
         finally:
+            self._hooks.finish(HOOKS_SECONDS)
             self._close()
 
     def status(self) -> str:
