@@ -3,12 +3,15 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.daemon.daemons import Daemon, configure, socket_of
 from tests.e2e.site import CLIENT, Site
 from tests.support.process import wait_until
+from vault_ticket_plugin.daemon.service import Service
+from vault_ticket_plugin.errors import VaultTicketError
 
 SHORT = 6  # seconds that a ticket lives where a test waits for the next one
 
@@ -145,6 +148,19 @@ def test_sigterm_finishes_what_is_under_way_and_leaves_no_claim(site: Site, daem
     assert found is not None
     assert site.api.access_alive(found["data"]["access_token"])
     assert not socket_of(site.helper).exists()
+
+
+def test_a_daemon_that_nobody_can_ask_any_more_ends(site: Site) -> None:
+    """Its HTTP server has died: whoever starts it anew does more for its callers."""
+    configure(site, site.helper)
+    service = Service(dict(site.helper.env()))
+    try:
+        service._tick()
+        service._server = SimpleNamespace(alive=False)  # type: ignore[assignment]
+        with pytest.raises(VaultTicketError, match="HTTP server has ended"):
+            service._tick()
+    finally:
+        service._close()
 
 
 def test_once_looks_after_each_profile_and_ends(site: Site) -> None:

@@ -71,6 +71,7 @@ class Service:
         self._hooks = Hooks(self._daemon.hooks, self._daemon.hook_timeout, environ, self.metrics.hook)
         self.keeper = Keeper(self._daemon.workers, clock, self._hooks.tell)
         self._parts = self._made(self._settings)
+        self._server: Server | None = None
         self._retired: list[Retired] = []
         self._install(self._parts)
         self._web = Web(
@@ -174,9 +175,9 @@ class Service:
             if not listener.path or listener.path not in taken:
                 listening.append(sockets.listen(listener, self._daemon.socket_mode))
         if listening:
-            server = Server(self._web, listening)
-            server.start()
-            ends.callback(server.stop, ANSWER_SECONDS)
+            self._server = Server(self._web, listening)
+            self._server.start()
+            ends.callback(self._server.stop, ANSWER_SECONDS)
         for each in listening:
             log.info("listening on %s", each.listener)
         for made in given.get("credentials", []):
@@ -215,6 +216,9 @@ class Service:
             return None
 
     def _tick(self) -> None:
+        if self._server is not None and not self._server.alive:
+            # Whoever starts us anew does more for the callers than a daemon that nobody can ask.
+            raise VaultTicketError("the HTTP server has ended by itself", "Its last words are in the log above.")
         now = self._clock.monotonic()
         for one in [one for one in self._retired if one.at <= now]:
             self._retired.remove(one)
