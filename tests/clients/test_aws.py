@@ -1,7 +1,9 @@
 """botocore and the AWS CLI: a profile with credential_process."""
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -105,14 +107,40 @@ def test_aws_cli_shows_our_reason(caller: Caller, service: Guarded) -> None:
     assert service.seen == []
 
 
-def test_aws_cli_2_exports_them(caller: Caller, service: Guarded) -> None:
-    if not caller.run("aws", "--version").out.startswith("aws-cli/2"):
-        pytest.skip("no version 2 of the AWS CLI here")
-    done = caller.sh(caller.snippet("aws2") + 'printf "%s %s" "$AWS_ACCESS_KEY_ID" "$AWS_SESSION_TOKEN"')
-    assert done.code == 0, done.err
-    key, token = done.out.split(" ")
-    assert key == CLIENT
-    assert caller.api.access_alive(token)
+def use_aws_cli_2(caller: Caller) -> None:
+    """PyPI has version 1 only, which is in front where `scripts/test` runs."""
+    for folder in caller.host.env()["PATH"].split(os.pathsep):
+        program = Path(folder) / "aws"
+        if os.access(program, os.X_OK) and caller.run(program, "--version").out.startswith("aws-cli/2"):
+            path = caller.host.environ["PATH"]
+            (caller.host.home / "bin").mkdir()
+            (caller.host.home / "bin" / "aws").symlink_to(program)
+            caller.host.environ["PATH"] = f"{caller.host.home / 'bin'}:{path}"
+            return
+    pytest.skip("no version 2 of the AWS CLI here")
+
+
+def test_aws_cli_2_exports_them_and_after_the_token_s_death_the_next(caller: Caller, service: Guarded) -> None:
+    use_aws_cli_2(caller)
+    tokens = set()
+    for _ in range(2):
+        done = caller.sh(caller.snippet("aws2") + 'printf "%s %s" "$AWS_ACCESS_KEY_ID" "$AWS_SESSION_TOKEN"')
+        assert done.code == 0, done.err
+        key, token = done.out.split(" ")
+        assert key == CLIENT
+        assert caller.api.access_alive(token)
+        tokens.add(token)
+        caller.renew()
+    assert len(tokens) == 2
+    assert service.seen == []
+
+
+def test_aws_cli_2_shows_our_reason(caller: Caller, service: Guarded) -> None:
+    use_aws_cli_2(caller)
+    caller.break_grant()
+    done = caller.run("aws", "configure", "export-credentials", "--profile", caller.site.profile)
+    assert done.code != 0
+    assert REASON in done.err
     assert service.seen == []
 
 
