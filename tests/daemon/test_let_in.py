@@ -229,8 +229,10 @@ def test_vault_decides_who_reads_which_profiles_ticket(guarded: Serving, at: AtV
     assert guarded.ticket(at.bao.token_for("default")).status == 403
 
 
-def test_a_token_that_may_not_ask_for_its_own_rights_is_refused(guarded: Serving, at: AtVault) -> None:
-    assert guarded.ticket(at.token("support", no_default_policy=True)).status == 403
+def test_a_token_needs_the_right_to_read_and_no_other(guarded: Serving, at: AtVault) -> None:
+    """As policies/ticket-reader.hcl gives it, without the server's `default`; then nobody tells its name."""
+    assert guarded.ticket(at.token("support", no_default_policy=True)).status == 200
+    assert guarded.told[-1].who == "token"
 
 
 def test_a_revoked_token_is_of_use_for_ten_seconds_at_most(guarded: Serving, at: AtVault) -> None:
@@ -245,7 +247,7 @@ def test_a_revoked_token_is_of_use_for_ten_seconds_at_most(guarded: Serving, at:
 
 
 def test_an_expired_token_is_of_use_for_ten_seconds_at_most(guarded: Serving, at: AtVault) -> None:
-    token = at.token("support", ttl="2s", explicit_max_ttl="2s")
+    token = at.token("support", ttl="4s", explicit_max_ttl="4s")
     first = guarded.ticket(token).status
     wait_until(lambda: not at.bao.token_valid(token), "the token's end")
     clock = guarded.clock
@@ -262,12 +264,10 @@ def test_a_refusal_is_remembered_for_two_seconds_so_that_vault_is_not_asked_each
     token = at.bao.token_for("default")
     mark = at.bao.mark()
     assert [guarded.ticket(token).status for _ in range(3)] == [403] * 3
-    asked = [one for one in at.bao.requests_seen(since=mark) if one.path == "sys/capabilities-self"]
-    assert len(asked) == 1
+    assert len(at.bao.requests_seen(since=mark)) == 1
     clock.shift += access.DENIED_SECONDS
     guarded.ticket(token)
-    asked = [one for one in at.bao.requests_seen(since=mark) if one.path == "sys/capabilities-self"]
-    assert len(asked) == 2
+    assert len(at.bao.requests_seen(since=mark)) == 2
 
 
 def test_where_vault_cannot_say_nobody_is_let_in_and_profiles_are_not_told_apart(tmp_path: Path) -> None:
@@ -394,10 +394,10 @@ def test_a_small_body_that_nobody_asked_for_is_passed_over(shared: Serving) -> N
         b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 20_000 + b"\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 4000 + b"\r\n",
-        b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 30_000_000,
-        b"GET /healthz HTTP/1.1\r\n" + HOST + b"a" * 30_000_000,
-        b"GET /" + b"a" * 30_000_000,
-        b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 5_000_000,
+        b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 8_000_000,
+        b"GET /healthz HTTP/1.1\r\n" + HOST + b"a" * 8_000_000,
+        b"GET /" + b"a" * 8_000_000,
+        b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 1_500_000,
     ],
     ids=["url", "value", "count", "endless-value", "endless-name", "endless-url", "endless-count"],
 )

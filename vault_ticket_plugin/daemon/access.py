@@ -80,19 +80,15 @@ def may_have(peer: Peer, profile: Profile | None) -> bool:
 
 
 def at_vault(session: VaultSession) -> Check:
-    """The check that asks Vault, with the caller's own token: it needs `sys/capabilities-self` (policy `default`)."""
+    """The check that asks Vault: reading the ticket there with the caller's own token, which needs that right alone."""
 
     def check(token: Secret, location: Location, until: Deadline) -> Caller | None:
-        path = api_path(location, "data")
         try:
-            answer = session.call("POST", "sys/capabilities-self", until, {"paths": [path]}, token=token)
+            answer = session.call("GET", api_path(location, "data"), until, token=token)
         except VaultDenied:
             return None
-        found = answer.body.get(path) or (answer.body.get("data") or {}).get(path)
-        # `sudo` alone is no right to read (it is one more that some paths of Vault's own ask for).
-        if not isinstance(found, list) or not {"read", "root"} & {str(one) for one in found}:
-            return None
-        return Caller(_name_of(session, token, until))
+        # 404: it may be read, and there is none, or it has ended.
+        return Caller(_name_of(session, token, until)) if answer.status in (200, 404) else None
 
     return check
 
