@@ -62,7 +62,7 @@ def test_the_leased_path_is_fresh_at_any_time(site: Site, daemon: Daemon) -> Non
     with daemon:
         daemon.wait_until_ready()
         seen: set[str] = set()
-        while len(seen) < 3:
+        while len(seen) < 2:
             found = site.ticket()
             assert found is not None
             assert found["data"] is not None, "the leased version has ended"
@@ -80,7 +80,7 @@ def test_two_daemons_spend_as_often_as_one(site: Site, daemon: Daemon) -> None:
     with daemon, other:
         daemon.wait_until_ready()
         other.wait_until_ready()
-        wait_until(lambda: site.api.stats().refreshes >= 4, "four tickets")
+        wait_until(lambda: site.api.stats().refreshes >= 3, "three tickets")
     assert site.api.stats().refreshes == site.api.stats().requests
     assert site.api.stats().reuses == 0
     shutil.rmtree(other.socket.parent, ignore_errors=True)
