@@ -69,18 +69,26 @@ def asked(daemon: Daemon, profile: str) -> Iterator[HandOuts]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[DiskServer]:
-    """One that may be sealed and killed, and comes back."""
+def one_server() -> Iterator[DiskServer]:
     with DiskServer() as made:
         made.enable_kv("secret")
         yield made
 
 
+@pytest.fixture
+def server(one_server: DiskServer) -> Iterator[DiskServer]:
+    """One that may be sealed, and comes back."""
+    yield one_server
+    back(one_server)
+
+
 @contextmanager
-def at_work(bao: Server, api: Emulator, folder: Path, ready: bool = True) -> Iterator[tuple[Site, Daemon]]:
+def at_work(
+    bao: Server, api: Emulator, folder: Path, ready: bool = True, **profile: Any
+) -> Iterator[tuple[Site, Daemon]]:
     site = Site(bao, api, folder)
     api.behaviour.lifetime = LIFETIME
-    configure(site, site.helper, **TIMES)
+    configure(site, site.helper, **TIMES | profile)
     site.put_grant({"refresh_token": api.issue_grant(CLIENT), "client_id": CLIENT})
     try:
         with Daemon(site.helper) as daemon:
@@ -152,15 +160,17 @@ def test_a_rotated_token_that_vault_could_not_take_is_there_as_soon_as_it_can(
     server: DiskServer, emulator: Emulator, tmp_path: Path, disk: str
 ) -> None:
     """From the disk, or where that takes nothing from memory; without anybody asking."""
-    emulator.behaviour.delay = 1.0
-    with at_work(server, emulator, tmp_path, ready=False) as (site, daemon):
+    emulator.behaviour.delay = 1.5
+    with at_work(server, emulator, tmp_path, ready=False, request_timeout="3s") as (site, daemon):
         before = site.refresh_token()
         if disk != "works":
             site.helper.state.rmdir()
             site.helper.state.write_text("a file where the folder should be")
         wait_until(lambda: emulator.stats().refreshes == 1, "the spend")
         server.seal()
-        wait_until(lambda: daemon.metrics()["vault_ticket_journal_waiting"] == 1, "the journal")
+        loud = "It is kept in" if disk == "works" else "could not be saved"
+        wait_until(lambda: daemon.said(loud), "the loud line")
+        assert daemon.metrics()["vault_ticket_journal_waiting"] == 1
         back(server)
         wait_until(lambda: daemon.metrics()["vault_ticket_journal_waiting"] == 0, "the journal's end", timeout=60)
         in_standing(daemon, GOOD)
