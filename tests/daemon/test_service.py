@@ -121,6 +121,22 @@ def test_a_changed_configuration_is_taken_and_a_broken_one_is_not(site: Site, da
     assert site.api.stats().refreshes == 1
 
 
+def test_after_a_revoke_a_reload_brings_another_ticket(site: Site, daemon: Daemon) -> None:
+    """Nobody tells a daemon what was revoked elsewhere; SIGHUP lets it look at the leased path."""
+    site.store(None, "--no-verify")
+    with daemon:
+        daemon.wait_until_ready()
+        token = daemon.token(site.profile)
+        site.configure(site.operator, revocation_url=site.api.revoke_url)
+        site.operator.environ["VAULT_TOKEN"] = site.helper.environ["VAULT_TOKEN"]
+        done = site.operator.run("revoke", site.profile)
+        assert done.code == 0, done.err
+        daemon.hang_up()
+        wait_until(lambda: daemon.token(site.profile) != token, "another ticket")
+        assert site.api.access_alive(daemon.token(site.profile))
+    assert site.api.stats().refreshes == 2
+
+
 def test_a_configuration_that_is_broken_at_the_start_is_an_error(site: Site, daemon: Daemon) -> None:
     daemon.host.config_file.write_text("[daemon]\nlisten = 'http://0.0.0.0'\n")
     done = site.helper.run("daemon")

@@ -86,7 +86,10 @@ class Keeper:
         self._beat = clock.monotonic()
 
     def replace(self, profiles: Mapping[str, tuple[Profile, str]], issue: Issue) -> None:
-        """From now on these profiles, each with a fingerprint of all that decides which ticket it means."""
+        """From now on these profiles, each with a fingerprint of all that decides which ticket it means.
+
+        All are looked at anew, over the next while; tickets that still mean the same are handed out meanwhile.
+        """
         with self._lock:
             old, self._entries = self._entries, {}
             for name, (profile, identity) in profiles.items():
@@ -96,9 +99,7 @@ class Keeper:
                     self._entries[name] = entry
                 else:
                     self._entries[name] = _Entry(profile, identity)
-            # What means another ticket is new, though its name is not.
-            same = [name for name, entry in self._entries.items() if old.get(name) is entry]
-            self._schedule.replace(same, self._clock.monotonic())
+            self._schedule.replace((), self._clock.monotonic())
             self._schedule.replace(self._entries, self._clock.monotonic())
             self._issue = issue
         self._wake.set()
@@ -245,8 +246,8 @@ class Keeper:
         name = entry.profile.name
         with self._lock:
             before = entry.kept
-            # Two that were asked at once may come back in the other order.
-            newer = before is None or issued.ticket.expires_at >= before.ticket.expires_at
+            # Two that were asked at once may come back in the other order. Ends are known to a step of Vault's clock.
+            newer = before is None or issued.ticket.expires_at > before.ticket.expires_at - CLOCK_STEP
             changed = newer and (before is None or issued.ticket.access_token != before.ticket.access_token)
             if newer:
                 entry.kept = Kept(issued.ticket, left, now)

@@ -126,6 +126,8 @@ class Service:
                     log.warning("[daemon] %s has changed: that takes a restart", name)
             self._hooks.replace(settings.daemon.hooks, settings.daemon.hook_timeout)
             old, self._parts = self._parts, parts
+            for profile in parts.profiles.values():
+                parts.cache(profile).forget()  # so that Vault is asked: what it had may have been revoked
             self._install(parts)
             self._web.replace(self._check, settings.daemon.rate)
             self._retired.append(Retired(old, self._clock.monotonic() + ROUND_LONGEST))
