@@ -14,13 +14,15 @@ import tempfile
 import textwrap
 import time
 import urllib.request
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.bao import DevServer, binary
-from tests.support.cli import Host, Result
+from tests.support.cli import COMMAND, Host, Result
 from tests.support.emulator import Emulator
+from tests.support.process import Process, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 CLIENT_ID = "demo-client"
@@ -119,7 +121,32 @@ def play(stage: Stage) -> None:
     title("The reader is denied the grant, where the refresh token is")
     denied = bao_command(stage, "kv", "get", "-mount=secret", "ticket/support/grant")
     expect(denied.code != 0 and "permission denied" in denied.err, "the reader is denied the grant")
+
+    title("A program on the helper's host needs no login to Vault: it asks the helper's daemon")
+    with ask_the_daemon(stage) as program:
+        token = vault_ticket(program, "program", "get", "support", "--format", "token").out.strip()
+        expect(token == newer, "the daemon hands out the newest token")
     print(f"\n{bold('It works.')}", flush=True)
+
+
+@contextmanager
+def ask_the_daemon(stage: Stage) -> Iterator[Host]:
+    """A host whose configuration is one line, while the helper's daemon runs."""
+    place = stage.helper.folder / "socket"
+    listening = stage.helper.config_file.read_text() + f'\n[daemon]\nlisten = "unix:{place}"\n'
+    stage.helper.configure(listening)
+    program = Host(stage.helper.folder.parent / "program")
+    program.configure(f'socket = "unix:{place}"\n')
+    say(bold("helper$ vault-ticket daemon &"))
+    log = stage.helper.folder / "daemon.log"
+    daemon = Process([COMMAND, "daemon"], log=log, env=stage.helper.env(), cwd=stage.helper.home)
+    try:
+        wait_until(lambda: not daemon.alive or place.exists(), "the daemon")
+        yield program
+    finally:
+        daemon.stop()
+        for line in log.read_text().splitlines():
+            say(line.replace(str(stage.helper.folder), "…"), "  │ ")
 
 
 def vault_ticket(host: Host, who: str, *args: str, stdin: str | None = None) -> Result:

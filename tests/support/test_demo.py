@@ -12,4 +12,5 @@ def test_the_demo_works_and_shows_no_whole_token() -> None:
     assert done.stdout.endswith("It works.\n")
     assert "the Ticket API saw 2 refreshes and 0 reuses" in done.stdout
     assert "permission denied" in done.stdout
+    assert "program$ vault-ticket get support" in done.stdout
     assert not re.search(r"[\w-]{40}\.[\w-]{40}|\x1b", done.stdout)

@@ -156,7 +156,7 @@ class Service:
                 ends.callback(thread.join)
             ends.callback(self.keeper.stop, self._ended)
             self._notifier.ready(self.status())
-            log.info("at work: %s", self.status())
+            log.info("at work; profiles: %d", len(self._parts.profiles))
             while (word := self._next_word()) != "stop":
                 if word == "reload":
                     self.reload()
