@@ -253,6 +253,7 @@ class TestFailures:
         assert found is not None
         assert type(found.error) is type(error)
         assert (found.error.message, found.error.hint) == (error.message, error.hint)
+        assert getattr(found.error, "code", None) == getattr(error, "code", None)
         assert 0.5 <= found.seconds <= 1.0
 
     def test_the_cooldown_is_over_when_its_time_is(self, cache: Cache, clock: Simulated) -> None:

@@ -144,6 +144,7 @@ class Cache:
             "kind": type(error).__name__,
             "message": error.message,
             "hint": error.hint,
+            "code": getattr(error, "code", ""),
             "count": count + 1,
             "wall": self.clock.wall(),
             "monotonic": self.clock.monotonic(),
@@ -162,6 +163,8 @@ class Cache:
             plain = json.loads(self.folder.read(self._failure_name) or "null")
             ages = self.clock.wall() - plain["wall"], self.clock.monotonic() - plain["monotonic"]
             error = getattr(errors, plain["kind"])(str(plain["message"]), str(plain["hint"]))
+            if hasattr(error, "code"):
+                error.code = str(plain.get("code", ""))
             last = _Last(max(ages), float(plain["span"]), int(plain["count"]), error)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None

@@ -268,17 +268,14 @@ class Issuer:
             self.journal.remove(entry)
 
     def _say_still_usable(self, ticket: Ticket, error: VaultTicketError) -> None:
-        log.warning(
-            "this ticket is good until %s, but: %s. %s",
-            to_rfc3339(ticket.expires_at),
-            error.message,
-            error.hint,
-        )
+        ends = to_rfc3339(ticket.expires_at)
+        log.warning("this ticket is good until %s, but: %s. %s", ends, error.message, error.hint)
 
 
 def _remembered(failure: Failure) -> VaultTicketError:
     again = f"{REMEMBERED}{math.ceil(failure.seconds)} s more; --force asks now.)"
-    return type(failure.error)(failure.error.message, f"{failure.error.hint} {again}".lstrip())
+    failure.error.hint = f"{failure.error.hint} {again}".lstrip()  # it was read from a file just now: it is ours
+    return failure.error
 
 
 def demand_what_can_be_had(ticket: Ticket, min_ttl: float) -> None:

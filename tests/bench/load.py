@@ -203,6 +203,8 @@ def kept_fresh(profiles: int, seconds: float, lifetime: int) -> Iterator[Line]:
                     early, late, most = watch.halves(name)
                     note = f"{early:g} and {late:g}, at most {most:g}: each request under way has a watchdog"
                     yield Line(f"{name}, median of the second half / first half", late / early, "", 1.2, note=note)
+                # Eight workers with a watchdog each, and eight threads besides.
+                yield Line("most threads", watch.halves("threads")[2], "", 24)
                 yield Line("processor time of the daemon", watch.processor / seconds * 100, "% of one core")
         for daemon in daemons:
             forget(daemon)

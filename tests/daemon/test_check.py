@@ -1,20 +1,7 @@
 """`vault-ticket daemon --check`: what a container's probes ask."""
 
-import shutil
-from collections.abc import Iterator
-
-import pytest
-
-from tests.daemon.daemons import Daemon, configure
+from tests.daemon.daemons import Daemon
 from tests.e2e.site import Site
-
-
-@pytest.fixture
-def daemon(site: Site) -> Iterator[Daemon]:
-    configure(site, site.helper)
-    made = Daemon(site.helper)
-    yield made
-    shutil.rmtree(made.socket.parent, ignore_errors=True)
 
 
 def test_a_probe_tells_a_daemon_that_is_not_there_not_ready_and_ready_apart(site: Site, daemon: Daemon) -> None:

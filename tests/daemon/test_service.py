@@ -1,7 +1,6 @@
 """The daemon as a process: it keeps the leased path fresh, takes a new configuration, ends cleanly, comes back."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,15 +13,6 @@ from vault_ticket_plugin.daemon.service import Service
 from vault_ticket_plugin.errors import VaultTicketError
 
 SHORT = 6  # seconds that a ticket lives where a test waits for the next one
-
-
-@pytest.fixture
-def daemon(site: Site) -> Iterator[Daemon]:
-    """Configured for the site's profile, not started yet."""
-    configure(site, site.helper)
-    made = Daemon(site.helper)
-    yield made
-    shutil.rmtree(made.socket.parent, ignore_errors=True)
 
 
 def claimed(site: Site) -> bool:
@@ -235,7 +225,7 @@ def test_a_dead_grant_is_told_once_and_a_new_one_heals_it(site: Site, daemon: Da
     with daemon:
         wait_until(lambda: notes.exists() and "dead" in notes.read_text(), "the hook")
         refused = daemon.ticket(site.profile).json()
-        assert (refused["title"], refused["exit_code"]) == ("GrantRejected", 77)
+        assert (refused["title"], refused["exit_code"], refused["code"]) == ("GrantRejected", 77, "invalid_grant")
         site.store(None, "--no-verify")
         wait_until(lambda: "recovered" in notes.read_text(), "the recovery", timeout=90)
     told = [line.split()[0] for line in notes.read_text().splitlines()]
