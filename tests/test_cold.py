@@ -27,12 +27,13 @@ print(json.dumps(told), file=sys.stderr)
 sys.exit(code)
 """
 OURS = {
-    *("entry", "warm", "environment", "folder", "limits"),
+    *("entry", "warm", "environment", "folder", "core_dump"),
     *("cli", "cli.main", "cli.common", "cli.terminal", "cli.get", "log", "errors", "secret", "durations", "clock"),
-    *("config", "toml_table", "daemon_table", "settings", "model", "events"),
-    *("formats", "formats.shape", "formats.plain", "formats.curl", "formats.google", "formats.terraform"),
-    *("wiring", "issuer", "cache", "hostlock", "journal", "leased"),
-    *("vault", "vault.session", "vault.documents", "vault.login", "vault.through_hvac", "ports", "transport", "proxy"),
+    *("settings", "settings.load", "settings.table", "settings.daemon", "settings.records", "model", "events"),
+    *("formats", "formats.interface", "formats.plain", "formats.curl", "formats.google", "formats.terraform"),
+    *("wiring", "issuer", "host", "host.cache", "host.lock", "refresh", "refresh.journal", "refresh.leased_path"),
+    *("vault", "vault.session", "vault.kv", "vault.login", "vault.hvac_adapter", "ports"),
+    *("transport", "transport.exchange", "transport.proxy"),
 }
 # One that is asked for by its name.
 ONE_MORE = {"aws": {"formats.aws", "jwt"}, "kubernetes": {"formats.kubernetes"}}

@@ -89,7 +89,7 @@ def test_an_output_that_breaks_half_way_is_not_given_the_rest_of_another_try(mon
 def test_no_core_file_is_ever_written() -> None:
     """It would hold the tokens in memory."""
     done = subprocess.run(
-        [sys.executable, "-c", "import resource, vault_ticket_plugin.limits as l; l.no_core_file();"
+        [sys.executable, "-c", "import resource, vault_ticket_plugin.core_dump as l; l.no_core_file();"
          "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -10,7 +10,6 @@ import pytest
 
 from tests.fakes import Fault, fail_once
 from tests.world import GRANT_IDENTITY, PROFILE, FakeProcess, World
-from vault_ticket_plugin.cache import COOLDOWN_FIRST, COOLDOWN_LONGEST
 from vault_ticket_plugin.errors import (
     Busy,
     ConfigError,
@@ -23,6 +22,7 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
+from vault_ticket_plugin.host.cache import COOLDOWN_FIRST, COOLDOWN_LONGEST
 from vault_ticket_plugin.issuer import SOFT_PATIENCE
 from vault_ticket_plugin.model import Claim, Demand, Windows
 from vault_ticket_plugin.secret import Secret

@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests.support.cli import COMMAND, Host
-from vault_ticket_plugin import cli, config, environment, warm
+from vault_ticket_plugin import cli, environment, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.formats import FORMATS, PLAIN
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import load as config
 from vault_ticket_plugin.wiring import wired
 
 T = TypeVar("T")
@@ -72,7 +73,9 @@ def whole_program(arguments: list[str], environ: Mapping[str, str]) -> tuple[int
     with (
         mock.patch.dict(os.environ, environ, clear=True),
         mock.patch.object(sys, "argv", ["vault-ticket", *arguments]),
-        mock.patch("vault_ticket_plugin.transport.Transport.exchange", side_effect=AssertionError("it asks Vault")),
+        mock.patch(
+            "vault_ticket_plugin.transport.exchange.Transport.exchange", side_effect=AssertionError("it asks Vault")
+        ),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -315,7 +318,7 @@ class TestMisses:
         """Its journal may be on the disk, where the warm path does not look: the next call has to be a cold one."""
         token = host.secret_file("token", "a refresh token".replace(" ", "-"))
         failed = SaveFailed("it is rotated, and could not be stored")
-        with mock.patch("vault_ticket_plugin.seeding.Seeding.seed", side_effect=failed):
+        with mock.patch("vault_ticket_plugin.refresh.store_grant.Seeding.seed", side_effect=failed):
             code, out, err = whole_program(["store", "support", "--client-id=1", f"--file={token}"], warmed)
         assert (code, out) == (74, "")
         assert "could not be stored" in err
@@ -380,7 +383,7 @@ def test_a_configuration_whose_path_is_no_text_is_cached_all_the_same(host: Host
 # What a warm call may import beyond what a bare interpreter does.
 ALLOWED = {
     *("vault_ticket_plugin", "vault_ticket_plugin.entry", "vault_ticket_plugin.warm"),
-    *("vault_ticket_plugin.environment", "vault_ticket_plugin.folder", "vault_ticket_plugin.limits"),
+    *("vault_ticket_plugin.environment", "vault_ticket_plugin.folder", "vault_ticket_plugin.core_dump"),
     *("__future__", "errno", "binascii", "resource"),
 }
 
@@ -409,7 +412,7 @@ def test_a_warm_call_imports_next_to_nothing(host: Host) -> None:
     assert mine - bare <= ALLOWED
     cold, out = imported(host, COMMAND, "get", "support", "--format=token", "--min-ttl=0")
     assert out == "abc.def\n"
-    assert {"click", "json", "vault_ticket_plugin.config"} <= cold - bare  # so the list above would notice
+    assert {"click", "json", "vault_ticket_plugin.settings.load"} <= cold - bare  # so the list above would notice
     assert not {"requests", "urllib3", "hvac", "http.client"} & cold  # what is only for going out
 
 

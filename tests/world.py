@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes import CLIENT, FakeAuthServer, FakeEndpoint, FakeVault, SimClock, Time
-from vault_ticket_plugin import grant as grants
-from vault_ticket_plugin import leased
-from vault_ticket_plugin.cache import Cache
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.folder import Folder
-from vault_ticket_plugin.hostlock import HostLock
+from vault_ticket_plugin.host.cache import Cache
+from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import Issuer
-from vault_ticket_plugin.journal import Entry, Journal
 from vault_ticket_plugin.model import Claim, Demand, Doubt, Grant, Refresh, Rejection, Ticket
+from vault_ticket_plugin.refresh import grant_document as grants
+from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.store_grant import Seeding
+from vault_ticket_plugin.refresh.transaction import Transaction
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.seeding import Seeding
-from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.transaction import Transaction
+from vault_ticket_plugin.settings.records import Profile
 
 PROFILE = replace(Profile.standard("support"), client_id=CLIENT, token_url="https://api.test/token")
 GRANT_IDENTITY = "0123456789abcdef"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from vault_ticket_plugin import limits, warm
+from vault_ticket_plugin import core_dump as limits
+from vault_ticket_plugin import warm
 
 # New objects between two runs of the garbage collector (700 by itself): imports make so many that it runs dozens of
 # times, and finds nothing. A process that stays, as `daemon`, gets there often enough.

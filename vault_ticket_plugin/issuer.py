@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault_ticket_plugin import leased
-from vault_ticket_plugin.cache import Cache, Cached, Failure
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import (
@@ -26,14 +24,16 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.hostlock import Flight, HostLock
-from vault_ticket_plugin.journal import Journal
-from vault_ticket_plugin.model import Demand, Freshness, Ticket
-from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.host.cache import Cache, Cached, Failure
+from vault_ticket_plugin.host.lock import Flight, HostLock
+from vault_ticket_plugin.model import REMEMBERED, Demand, Freshness, Heard, Ticket
+from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.settings.records import Profile
 
 if TYPE_CHECKING:
     from vault_ticket_plugin.ports import Store
-    from vault_ticket_plugin.transaction import Transaction
+    from vault_ticket_plugin.refresh.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 QUEUE_FIRST, QUEUE_LONGEST = 0.005, 0.1
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
-# How the hint of a remembered failure goes on.
-REMEMBERED = "(This is remembered for "
 
 
 class Issued(NamedTuple):
@@ -50,14 +48,6 @@ class Issued(NamedTuple):
 
     ticket: Ticket
     failed: VaultTicketError | None = None
-
-
-class Heard(NamedTuple):
-    """What this host's daemon hands out, and Vault's time as it does. `alone`: there is no Vault to ask beside it."""
-
-    ticket: Ticket
-    now: float
-    alone: bool
 
 
 # The daemon's ticket, of at least so many seconds where it can have one; None where Vault itself is to be asked.
@@ -259,7 +249,7 @@ class Issuer:
     def _replay(self, store: Store, until: Deadline) -> None:
         """Nothing is spent on this host before what an earlier run could not save is in Vault."""
         for entry in self.journal.waiting(self.profile.name, self.grant_identity):
-            from vault_ticket_plugin import rotation
+            from vault_ticket_plugin.refresh import rotation
 
             if rotation.replay(store, entry, until):
                 log.warning("a rotated refresh token, kept on this host until now, is saved in Vault")

@@ -192,3 +192,15 @@ class Refreshed(NamedTuple):
     expires_in: float = 0.0
     refresh_token: Secret | None = None
     fault: VaultTicketError | None = None
+
+
+# How the hint of a remembered failure goes on.
+REMEMBERED = "(This is remembered for "
+
+
+class Heard(NamedTuple):
+    """What this host's daemon hands out, and Vault's time as it does. `alone`: there is no Vault to ask beside it."""
+
+    ticket: Ticket
+    now: float
+    alone: bool

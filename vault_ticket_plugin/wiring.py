@@ -14,23 +14,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.cache import Cache, open_runtime
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.events import Tell, nobody
 from vault_ticket_plugin.folder import Folder
-from vault_ticket_plugin.hostlock import HostLock
-from vault_ticket_plugin.issuer import Ask, Heard, Issuer
-from vault_ticket_plugin.journal import Journal
-from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.host.cache import Cache, open_runtime
+from vault_ticket_plugin.host.lock import HostLock
+from vault_ticket_plugin.issuer import Ask, Issuer
+from vault_ticket_plugin.model import Heard, Ticket
+from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.settings.records import Profile, Settings
 
 if TYPE_CHECKING:
     from vault_ticket_plugin.ports import TokenEndpoint
-    from vault_ticket_plugin.transaction import Transaction
+    from vault_ticket_plugin.refresh.transaction import Transaction
     from vault_ticket_plugin.vault.admin import Admin
-    from vault_ticket_plugin.vault.documents import VaultStore
+    from vault_ticket_plugin.vault.kv import VaultStore
     from vault_ticket_plugin.vault.session import VaultSession
 
 # To take back a one-shot command's own token. The credential is out already; nobody should wait long for this.
@@ -64,7 +64,7 @@ class Wiring:
 
     @cached_property
     def store(self) -> VaultStore:
-        from vault_ticket_plugin.vault.documents import VaultStore
+        from vault_ticket_plugin.vault.kv import VaultStore
 
         return VaultStore(self.session)
 
@@ -79,7 +79,7 @@ class Wiring:
         return f"{socket.gethostname()} (pid {os.getpid()}, since {to_rfc3339(self.clock.wall())})"
 
     def endpoint(self, profile: Profile) -> TokenEndpoint:
-        from vault_ticket_plugin.ticket_api import TicketApi
+        from vault_ticket_plugin.oauth.token_endpoint import TicketApi
 
         return TicketApi(profile, self.clock)
 
@@ -110,7 +110,7 @@ class Wiring:
 
         def transact() -> Transaction:
             if not made:
-                from vault_ticket_plugin.transaction import Transaction
+                from vault_ticket_plugin.refresh.transaction import Transaction
 
                 endpoint = self.endpoint(profile)
                 made.append(
@@ -139,7 +139,7 @@ class Wiring:
             return None
 
         def ask(min_ttl: float, until: Deadline) -> Heard | None:
-            from vault_ticket_plugin import asking
+            from vault_ticket_plugin.host import daemon_client as asking
 
             return asking.ask(path, profile.name, alone, min_ttl, until)
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.bench import report
-from tests.bench.ground import ROOT, Ground
+from tests.bench.environment import ROOT, Ground
 from tests.bench.rows import measure, say
 from tests.bench.timing import Stopwatch
 

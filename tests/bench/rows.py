@@ -5,7 +5,7 @@ import statistics
 import sys
 from dataclasses import dataclass
 
-from tests.bench.ground import LIFETIME, SHORT_LIFETIME, Ground, settle, tools_missing
+from tests.bench.environment import LIFETIME, SHORT_LIFETIME, Ground, settle, tools_missing
 from tests.bench.timing import BenchError, Command, Stopwatch, Times
 
 # What a cold get imports, step by step, and what else could stand at the end of it.

@@ -12,7 +12,7 @@ from tests.clients.caller import REASON, Caller, Program
 from tests.clients.server import Guarded, Page
 from tests.support.cli import Host, Result
 from tests.support.tls import loopback_certificate
-from vault_ticket_plugin.formats.docker import NOT_FOUND
+from vault_ticket_plugin.helpers.docker import NOT_FOUND
 
 docker = pytest.mark.skipif(not shutil.which("docker"), reason="no docker here")
 

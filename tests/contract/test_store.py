@@ -15,8 +15,8 @@ from vault_ticket_plugin.errors import CasMismatch, VaultUnreachable
 from vault_ticket_plugin.model import KvVersion, Location
 from vault_ticket_plugin.ports import Store
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import Auth, VaultSettings
-from vault_ticket_plugin.vault.documents import VaultStore
+from vault_ticket_plugin.settings.records import Auth, VaultSettings
+from vault_ticket_plugin.vault.kv import VaultStore
 from vault_ticket_plugin.vault.login import log_in
 from vault_ticket_plugin.vault.session import VaultSession
 

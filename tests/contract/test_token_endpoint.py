@@ -19,10 +19,10 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
 )
 from vault_ticket_plugin.model import Refreshed
+from vault_ticket_plugin.oauth.token_endpoint import TicketApi
 from vault_ticket_plugin.ports import TokenEndpoint
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.ticket_api import TicketApi
+from vault_ticket_plugin.settings.records import Profile
 
 OVER_HTTP: dict[str, Callable[[Fault], HttpFault]] = {
     "busy": lambda fault: faults.busy(None if fault.retry_after is None else int(fault.retry_after)),

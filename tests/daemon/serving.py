@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
-from vault_ticket_plugin.daemon import access
+from vault_ticket_plugin.daemon.http_api import access
+from vault_ticket_plugin.daemon.http_api.app import Web
+from vault_ticket_plugin.daemon.http_api.server import Server
+from vault_ticket_plugin.daemon.http_api.sockets import listen
 from vault_ticket_plugin.daemon.keeper import Change, Issue, Keeper
-from vault_ticket_plugin.daemon.server import Server
-from vault_ticket_plugin.daemon.sockets import listen
-from vault_ticket_plugin.daemon.web import Web
 from vault_ticket_plugin.events import Event
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand, Ticket
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import Allow, Listener, Profile
+from vault_ticket_plugin.settings.records import Allow, Listener, Profile
 
 LIFETIME = 2 * 86400.0
 GOOD, OTHER = "hvs.good-for-support", "hvs.good-for-nothing"

@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.world import World
-from vault_ticket_plugin import answer
 from vault_ticket_plugin.clock import Deadline, from_rfc3339
 from vault_ticket_plugin.daemon import audit as audits
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.errors import ConfigError, VaultTicketError
 from vault_ticket_plugin.events import Event, Kind
 from vault_ticket_plugin.model import Demand, Refreshed
+from vault_ticket_plugin.oauth import token_response as answer
 from vault_ticket_plugin.secret import Secret
 
 PRINT = "0123456789abcdef"

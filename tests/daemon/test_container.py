@@ -15,9 +15,10 @@ import yaml  # type: ignore[import-untyped]
 from click.testing import CliRunner
 from kubernetes import client
 
-from vault_ticket_plugin import config, environment
+from vault_ticket_plugin import environment
 from vault_ticket_plugin.cli.daemon import daemon
-from vault_ticket_plugin.settings import Settings
+from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.records import Settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "container"
@@ -213,7 +214,7 @@ def test_what_is_copied_is_enough_to_build_the_package(tmp_path: Path) -> None:
     subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
     (wheel,) = (tmp_path / "out").glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"vault_ticket_plugin/daemon/service.py", "vault_ticket_plugin/daemon/openapi.json"} <= names
+    assert {"vault_ticket_plugin/daemon/service.py", "vault_ticket_plugin/daemon/http_api/openapi.json"} <= names
     extras = tomllib.loads((source / "pyproject.toml").read_text())["project"]["optional-dependencies"]["daemon"]
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from vault_ticket_plugin import config
 from vault_ticket_plugin.daemon import hooks
 from vault_ticket_plugin.daemon.hooks import Hooks, Outcome
 from vault_ticket_plugin.daemon.keeper import Change
-from vault_ticket_plugin.daemon_table import HOOKS
 from vault_ticket_plugin.errors import GrantRejected
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.daemon import HOOKS
 
 TICKET = Ticket(Secret("an-access-token"), "Bearer", 1795478722.0, 1795482322.0)
 ERROR = GrantRejected("the refresh token is dead", "Make a new one.", "invalid_grant")

@@ -23,7 +23,7 @@ from vault_ticket_plugin.errors import (
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.settings.records import Profile
 
 HOUR = 3600.0
 

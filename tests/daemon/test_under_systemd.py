@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.daemons import Daemon, ask, configure
-from tests.daemon.test_credentials import answer, as_systemd, connect, refused
+from tests.daemon.test_systemd_credentials import answer, as_systemd, connect, refused
 from tests.e2e.site import Site
 from tests.support.cli import COMMAND
 from tests.support.process import Process, wait_until

@@ -17,9 +17,9 @@ from tests.support.emulator import Emulator
 from tests.support.grants import jwt
 from tests.support.process import free_port, wait_until
 from tests.support.tls import loopback_certificate
-from vault_ticket_plugin import config
-from vault_ticket_plugin.journal import Entry, Journal
+from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings import load as config
 
 Found = dict[str, dict[str, Any]]
 

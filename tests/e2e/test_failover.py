@@ -12,10 +12,10 @@ from tests.support.bao import DiskServer, RaftCluster
 from tests.support.cli import finish
 from tests.support.emulator import Emulator
 from tests.support.process import wait_until
-from vault_ticket_plugin import config
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.model import Demand, Document, Location
-from vault_ticket_plugin.vault.documents import VaultStore
+from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.vault.kv import VaultStore
 from vault_ticket_plugin.wiring import Wiring
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ from typing import Any
 import urllib3
 
 from vault_ticket_plugin.cli import run
-from vault_ticket_plugin.journal import Journal
-from vault_ticket_plugin.transport import Transport
+from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.transport.exchange import Transport
 
 # Every step of a refresh at an expired ticket: each is one call to Vault, to the token endpoint or to the disk.
 STEPS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vault_ticket_plugin import agent_config as agents
+from vault_ticket_plugin.agent import config as agents
 from vault_ticket_plugin.cli import common, terminal
 
 DEFAULTS = agents.Plan()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vault_ticket_plugin import config, environment, log
+from vault_ticket_plugin import environment, log
 from vault_ticket_plugin.durations import parse_duration
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.records import Profile, Settings
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -7,10 +7,12 @@ import os
 
 import click
 
-from vault_ticket_plugin import asking, config, log
+from vault_ticket_plugin import log
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultUnreachable
+from vault_ticket_plugin.host import daemon_client as asking
+from vault_ticket_plugin.settings import load as config
 
 CHECK_SECONDS = 5.0
 

@@ -10,9 +10,9 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, OutputLost, VaultTicketError
-from vault_ticket_plugin.formats import docker
+from vault_ticket_plugin.helpers import docker
 from vault_ticket_plugin.model import Demand, Ticket
-from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.settings.records import Profile, Settings
 from vault_ticket_plugin.wiring import wired
 
 

@@ -10,11 +10,11 @@ from collections import Counter
 import click
 
 from vault_ticket_plugin import doctor as doctors
-from vault_ticket_plugin import policy
 from vault_ticket_plugin.cli import common
 from vault_ticket_plugin.cli.colour import Colour, broken, on_terminal, paint, show
 from vault_ticket_plugin.doctor.context import Context
 from vault_ticket_plugin.doctor.finding import Finding, Status
+from vault_ticket_plugin.vault import policy
 from vault_ticket_plugin.wiring import wired
 
 COLOURS: dict[str, Colour] = {"pass": "green", "warn": "yellow", "fail": "red"}

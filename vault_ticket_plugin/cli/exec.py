@@ -12,15 +12,15 @@ from functools import partial
 
 import click
 
-from vault_ticket_plugin import child
-from vault_ticket_plugin.cache import open_runtime
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.formats.plain import ENVIRONMENT_NAME, as_token
-from vault_ticket_plugin.fresh_file import STALE_SECONDS, SUFFIX, FreshFile
+from vault_ticket_plugin.host import supervise as child
+from vault_ticket_plugin.host.cache import open_runtime
+from vault_ticket_plugin.host.token_file import STALE_SECONDS, SUFFIX, FreshFile
 from vault_ticket_plugin.model import Demand, Ticket
-from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.settings.records import Profile, Settings
 from vault_ticket_plugin.wiring import wired
 
 # WLCG bearer token discovery: a client looks at the first, then at the file that the second names.

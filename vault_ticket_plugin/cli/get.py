@@ -10,11 +10,11 @@ from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.formats import FORMATS
+from vault_ticket_plugin.formats.interface import Context
 from vault_ticket_plugin.formats.plain import as_secret
-from vault_ticket_plugin.formats.shape import Context
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Demand, Ticket
-from vault_ticket_plugin.settings import DEFAULT_TIMEOUT
+from vault_ticket_plugin.settings.records import DEFAULT_TIMEOUT
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 

@@ -8,7 +8,7 @@ import click
 
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.formats import git
+from vault_ticket_plugin.helpers import git
 from vault_ticket_plugin.model import Demand
 from vault_ticket_plugin.wiring import wired
 

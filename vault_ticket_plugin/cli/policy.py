@@ -6,10 +6,10 @@ import os
 
 import click
 
-from vault_ticket_plugin import config
-from vault_ticket_plugin import policy as policies
 from vault_ticket_plugin.cli import common, terminal
-from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.vault import policy as policies
 
 
 @click.command(short_help="Print a role's policy for Vault.")

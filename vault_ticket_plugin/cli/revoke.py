@@ -6,9 +6,9 @@ import os
 
 import click
 
-from vault_ticket_plugin import leased
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.refresh import leased_path as leased
 from vault_ticket_plugin.wiring import wired
 
 

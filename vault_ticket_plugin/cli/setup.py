@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import click
 
-from vault_ticket_plugin import environment, provision, secret_file
+from vault_ticket_plugin import environment, secret_file
 from vault_ticket_plugin.cli import common
 from vault_ticket_plugin.cli.colour import show
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.provision import Step, Wanted
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import Auth, Settings
+from vault_ticket_plugin.settings.records import Auth, Settings
+from vault_ticket_plugin.vault import setup_plan as provision
 from vault_ticket_plugin.vault.admin import Admin
+from vault_ticket_plugin.vault.setup_plan import Step, Wanted
 from vault_ticket_plugin.wiring import wired
 
 # How a step is told, once it is done or as a plan.

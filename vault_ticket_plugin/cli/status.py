@@ -15,7 +15,7 @@ from vault_ticket_plugin.cli.colour import Colour, bar, broken, on_terminal, pai
 from vault_ticket_plugin.cli.table import show_table
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.durations import show_duration
-from vault_ticket_plugin.report import Report, report
+from vault_ticket_plugin.status import Report, report
 from vault_ticket_plugin.wiring import wired
 
 

@@ -11,7 +11,7 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.seeding import Seeding
+from vault_ticket_plugin.refresh.store_grant import Seeding
 from vault_ticket_plugin.wiring import Wiring, wired
 
 

@@ -12,7 +12,7 @@ from typing import IO, TextIO
 import click
 
 from vault_ticket_plugin.errors import OutputLost, VaultTicketError
-from vault_ticket_plugin.formats.shape import Appended, Context, Format
+from vault_ticket_plugin.formats.interface import Appended, Context, Format
 from vault_ticket_plugin.log import NAME, JsonLines
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret

@@ -9,8 +9,8 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.formats import FORMATS
-from vault_ticket_plugin.formats.shape import Context
-from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.formats.interface import Context
+from vault_ticket_plugin.settings.records import Profile
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 

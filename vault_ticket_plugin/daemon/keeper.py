@@ -14,7 +14,7 @@ from vault_ticket_plugin.daemon.schedule import Schedule
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
 from vault_ticket_plugin.issuer import Issued, demand_what_can_be_had
 from vault_ticket_plugin.model import CLOCK_STEP, Demand, Freshness, Ticket
-from vault_ticket_plugin.settings import Profile
+from vault_ticket_plugin.settings.records import Profile
 
 log = logging.getLogger(__name__)
 

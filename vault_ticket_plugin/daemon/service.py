@@ -13,21 +13,23 @@ from collections.abc import Mapping, MutableMapping
 from types import FrameType
 from typing import Literal, NamedTuple
 
-from vault_ticket_plugin import config
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
-from vault_ticket_plugin.daemon import access, credentials, sockets, systemd
+from vault_ticket_plugin.daemon import systemd
+from vault_ticket_plugin.daemon import systemd_credentials as credentials
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.daemon.hooks import Hooks
+from vault_ticket_plugin.daemon.http_api import access, sockets
+from vault_ticket_plugin.daemon.http_api.app import Web
+from vault_ticket_plugin.daemon.http_api.server import Server
 from vault_ticket_plugin.daemon.keeper import ROUND_LONGEST, Keeper
 from vault_ticket_plugin.daemon.metrics import Metrics
-from vault_ticket_plugin.daemon.parts import Parts
-from vault_ticket_plugin.daemon.server import Server
-from vault_ticket_plugin.daemon.web import Web
+from vault_ticket_plugin.daemon.wiring import Parts
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.events import Event
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import DaemonSettings, Listener, Settings
+from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.records import DaemonSettings, Listener, Settings
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +231,7 @@ class Service:
 
     def _upkeep(self) -> None:
         """Our own Vault token, and what waits in the journal."""
-        from vault_ticket_plugin.vault.upkeep import keep_token
+        from vault_ticket_plugin.vault.token_renewal import keep_token
 
         parts, token_at, replay_at = self._parts, 0.0, 0.0
         while not self._ended.wait(STEP):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from vault_ticket_plugin.doctor import access, by_socket, documents, host, network, server
+from vault_ticket_plugin.doctor import access, documents, host, network, server
+from vault_ticket_plugin.doctor import daemon as by_socket
 from vault_ticket_plugin.doctor.context import Context
 from vault_ticket_plugin.doctor.finding import Check, Finding, failed, passed, skipped
 from vault_ticket_plugin.errors import VaultTicketError

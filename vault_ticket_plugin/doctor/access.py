@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from vault_ticket_plugin import policy, secret_file
+from vault_ticket_plugin import secret_file
 from vault_ticket_plugin.doctor.context import Context
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.model import Location
+from vault_ticket_plugin.vault import policy
 
 # A token that nobody renews should last until somebody has time to replace it.
 LONG_ENOUGH = 24 * 3600.0

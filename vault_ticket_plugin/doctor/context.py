@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vault_ticket_plugin import policy
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, TokenRefused, VaultDenied
 from vault_ticket_plugin.model import Document
-from vault_ticket_plugin.settings import Profile, Settings
+from vault_ticket_plugin.settings.records import Profile, Settings
+from vault_ticket_plugin.vault import policy
 from vault_ticket_plugin.wiring import Wiring
 
 # One question to a server that answers takes milliseconds; nobody wants to wait long for each that does not.

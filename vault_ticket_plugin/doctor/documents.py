@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vault_ticket_plugin import grant as grants
-from vault_ticket_plugin import jwt, leased, policy, verdicts
+from vault_ticket_plugin import jwt
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.doctor.context import Context
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
@@ -11,8 +10,12 @@ from vault_ticket_plugin.doctor.server import judge_skew
 from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import CasMismatch, ConfigError, GrantMissing, StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Document, Ticket
-from vault_ticket_plugin.settings import Profile
-from vault_ticket_plugin.vault.documents import TICKET_VERSIONS
+from vault_ticket_plugin.refresh import grant_document as grants
+from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.refresh import notes as verdicts
+from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.vault import policy
+from vault_ticket_plugin.vault.kv import TICKET_VERSIONS
 
 # A version that no document gets to: a write that names it must be refused.
 FAR_AHEAD = 1_000_000

@@ -13,7 +13,7 @@ from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped,
 from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.folder import Folder, FolderUnusable
-from vault_ticket_plugin.journal import Journal
+from vault_ticket_plugin.refresh.journal import Journal
 
 # An agent reads a secret without a lease again after this share of its static_secret_render_interval, at the latest;
 # and that interval, where its configuration has none.

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from vault_ticket_plugin import proxy
 from vault_ticket_plugin.clock import HOST_CLOCK
 from vault_ticket_plugin.doctor.context import PATIENCE, Context
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import EndpointUnavailable, VaultUnreachable
-from vault_ticket_plugin.settings import PORTS, Tls, is_loopback
-from vault_ticket_plugin.transport import reason_of, tls_context
+from vault_ticket_plugin.settings.records import PORTS, Tls, is_loopback
+from vault_ticket_plugin.transport import proxy
+from vault_ticket_plugin.transport.exchange import reason_of, tls_context
 
 # A certificate that has less than this share of its life left should have been renewed.
 CERTIFICATE_SHARE = 0.1

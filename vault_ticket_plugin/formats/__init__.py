@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 
 from vault_ticket_plugin.formats import curl, google, terraform
+from vault_ticket_plugin.formats.interface import Context, Format
 from vault_ticket_plugin.formats.plain import as_env, as_header, as_json, as_token
-from vault_ticket_plugin.formats.shape import Context, Format
 from vault_ticket_plugin.model import Ticket
 
 Plain = Callable[[Ticket], str]

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.shape import Context, Format
+from vault_ticket_plugin.formats.interface import Context, Format
 from vault_ticket_plugin.model import Ticket
 
 

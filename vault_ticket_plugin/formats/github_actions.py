@@ -8,7 +8,7 @@ read only by the steps that name it; what is put into the job's environment reac
 from __future__ import annotations
 
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.shape import Appended, Context, Format
+from vault_ticket_plugin.formats.interface import Appended, Context, Format
 from vault_ticket_plugin.model import Ticket
 
 OUTPUT_FILE = "GITHUB_OUTPUT"

@@ -10,7 +10,7 @@ import json
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.shape import Context, Format
+from vault_ticket_plugin.formats.interface import Context, Format
 from vault_ticket_plugin.model import Ticket
 
 GROUP = "client.authentication.k8s.io/"

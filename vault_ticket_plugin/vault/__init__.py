@@ -1,1 +1,1 @@
-"""Vault and OpenBao: the session that talks to it, the logins, and the KV documents."""
+"""Vault's API: the session, logins, KV documents, policies. No other room knows it."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultDenied, VaultTicketError
-from vault_ticket_plugin.provision import Action, EnableAppRole, EnableKv, Found, Wanted, WritePolicy, WriteRole
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.vault.hvac_adapter import hvac_client
 from vault_ticket_plugin.vault.session import Answer, VaultSession, refused
-from vault_ticket_plugin.vault.through_hvac import hvac_client
+from vault_ticket_plugin.vault.setup_plan import Action, EnableAppRole, EnableKv, Found, Wanted, WritePolicy, WriteRole
 
 
 class NotThere(Exception):

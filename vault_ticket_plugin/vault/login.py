@@ -9,9 +9,9 @@ from typing import Any
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, VaultDenied
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import Auth
+from vault_ticket_plugin.settings.records import Auth
+from vault_ticket_plugin.vault.hvac_adapter import hvac_client
 from vault_ticket_plugin.vault.session import Answer, Login, VaultSession
-from vault_ticket_plugin.vault.through_hvac import hvac_client
 
 # A token, a secret id or a JWT is a few KiB at the most.
 LARGEST_FILE = 1 << 16

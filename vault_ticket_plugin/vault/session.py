@@ -27,8 +27,8 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import VaultSettings, no_address
-from vault_ticket_plugin.transport import Interrupted, NotSent, Reply, Transport
+from vault_ticket_plugin.settings.records import VaultSettings, no_address
+from vault_ticket_plugin.transport.exchange import Interrupted, NotSent, Reply, Transport
 
 log = logging.getLogger(__name__)
 

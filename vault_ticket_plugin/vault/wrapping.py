@@ -7,10 +7,10 @@ which unwraps to nothing, and on KV v2 the document's history with it (docs/deci
 
 from __future__ import annotations
 
-from vault_ticket_plugin import leased
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import StoredDataInvalid, TokenRefused, VaultDenied
 from vault_ticket_plugin.model import Document, Ticket
+from vault_ticket_plugin.refresh import leased_path as leased
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.vault.session import VaultSession, refused
 

@@ -1,0 +1,173 @@
+"""The grant document: what is read out of it, what is written into it, and what is left alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault_ticket_plugin.clock import from_rfc3339
+from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid
+from vault_ticket_plugin.model import Claim, Document, Doubt, Grant, Location, Refresh, Rejection
+from vault_ticket_plugin.refresh import grant_document as grants
+from vault_ticket_plugin.secret import Secret
+
+WHERE = Location("secret", "ticket/support/grant")
+NOW = from_rfc3339("2027-01-15T08:00:00Z")
+CLAIM = Claim("id-1", "web-1 (pid 7)", NOW + 16, "f" * 16, NOW)
+DOUBT = Doubt("f" * 16, "web-1 (pid 7)", NOW)
+REJECTION = Rejection("e" * 16, "invalid_grant", NOW, "web-2 (pid 8)")
+REFRESH = Refresh(NOW, NOW + 3600, "web-1 (pid 7)", "d" * 16)
+
+
+def read(data: Mapping[str, Any] | None, version: int = 3) -> Grant:
+    return grants.parse(Document(data, version, created_at=NOW), WHERE, "support")
+
+
+def test_what_a_person_wrote_by_hand_is_a_grant() -> None:
+    grant = read({"refresh_token": " a-1\n", "client_id": "4711 "})
+    assert grant.refresh_token == Secret("a-1")
+    assert grant.client_id == "4711"
+    assert grant.version == 3
+    assert (grant.claim, grant.doubt, grant.rejection, grant.not_before, grant.refreshed) == (None,) * 5
+
+
+def test_the_version_that_a_person_wrote_counts_as_seeded_then() -> None:
+    assert read({"refresh_token": "a-1"}).seeded_at == NOW
+
+
+def test_a_grant_that_was_never_stored_is_told_from_a_deleted_one() -> None:
+    with pytest.raises(GrantMissing, match="no grant is stored at secret/ticket/support/grant") as never:
+        read(None, version=0)
+    assert "vault-ticket store support" in never.value.hint
+    with pytest.raises(GrantMissing, match="has been deleted"):
+        read(None, version=3)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"refresh_token": None},
+        {"refresh_token": 7},
+        {"refresh_token": ["a-1"]},
+        {"refresh_token": ""},
+        {"refresh_token": " \n"},
+        {"refresh_token": "a\0b"},
+        {"refresh_token": "a\nb"},
+        {"refresh_token": "a-1", "client_id": 4711},
+        {"refresh_token": "a-1", "client_id": " "},
+    ],
+)
+def test_what_can_not_be_a_grant_is_refused_without_quoting_it(data: dict[str, Any]) -> None:
+    with pytest.raises(StoredDataInvalid) as caught:
+        read(data)
+    assert "a\nb" not in str(caught.value)
+    assert "secret/ticket/support/grant" in str(caught.value)
+
+
+def test_notes_are_read_as_they_were_written() -> None:
+    written = grants.with_notes(
+        read({"refresh_token": "a-1"}),
+        claim=CLAIM,
+        doubt=DOUBT,
+        rejection=REJECTION,
+        not_before=NOW + 60,
+        refreshed=REFRESH,
+    )
+    again = read(written.document)
+    assert (again.claim, again.doubt, again.rejection, again.refreshed) == (CLAIM, DOUBT, REJECTION, REFRESH)
+    assert again.not_before == NOW + 60
+    assert again.seeded_at == NOW
+
+
+@pytest.mark.parametrize("at", [None, "yesterday", 7])
+def test_a_claim_that_does_not_say_when_it_was_made_is_a_claim(at: object) -> None:
+    """As older versions wrote it, or a person's edit left it: what it forbids stands."""
+    old = CLAIM._replace(at=None)
+    document = dict(grants.with_notes(read({"refresh_token": "a-1"}), claim=old).document)
+    assert "at" not in document[grants.NOTES]["claim"]
+    document[grants.NOTES]["claim"]["at"] = at
+    assert read(document).claim == old
+
+
+def test_a_note_that_is_not_given_is_taken_out() -> None:
+    noted = grants.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM, doubt=DOUBT)
+    assert set(grants.with_notes(noted, doubt=DOUBT).document[grants.NOTES]) == {"in_doubt", "seeded_at"}
+
+
+def test_a_claim_never_ends_before_its_holder_thinks_so() -> None:
+    """Times are written in whole seconds, rounded up."""
+    noted = grants.with_notes(read({"refresh_token": "a-1"}), claim=Claim("id", "h", NOW + 0.001, "f"))
+    claim = read(noted.document).claim
+    assert claim is not None
+    assert claim.until == NOW + 1
+
+
+keys = st.text(min_size=1).filter(lambda key: key not in {"refresh_token", "client_id", grants.NOTES})
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(others=st.dictionaries(keys, values, max_size=4))
+def test_keys_of_others_survive_every_rewrite(others: dict[str, Any]) -> None:
+    grant = read({**others, "refresh_token": "a-1", "client_id": "4711"})
+    claimed = grants.with_notes(grant, claim=CLAIM)
+    rotated = grants.with_token(claimed, Secret("a-2"))
+    freed = grants.with_notes(rotated, refreshed=REFRESH)
+    found = {key: value for key, value in freed.document.items() if key != grants.NOTES}
+    assert found == {**others, "refresh_token": "a-2", "client_id": "4711"}
+
+
+@given(notes=values | st.fixed_dictionaries({"claim": values, "in_doubt": values, "not_before": values}))
+def test_notes_that_make_no_sense_count_as_not_there(notes: Any) -> None:
+    """A person may have edited them; the refresh token is good all the same."""
+    grant = read({"refresh_token": "a-1", grants.NOTES: notes})
+    assert grant.refresh_token == Secret("a-1")
+    assert grant.claim is None
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"id": "i", "holder": "h", "fingerprint": "f"},
+        {"id": "i", "holder": "h", "fingerprint": "f", "until": "soon"},
+        {"id": "i", "holder": "h", "fingerprint": "f", "until": "2027-01-15T08:00:00"},
+        {"id": "i", "holder": ["h"], "fingerprint": "f", "until": "2027-01-15T08:00:00Z"},
+        {"id": "i", "holder": "h", "fingerprint": None, "until": "2027-01-15T08:00:00Z"},
+    ],
+)
+def test_half_a_claim_is_none(claim: dict[str, Any]) -> None:
+    assert read({"refresh_token": "a-1", grants.NOTES: {"claim": claim}}).claim is None
+
+
+def test_a_rotated_token_takes_what_was_noted_of_the_old_one_with_it() -> None:
+    noted = grants.with_notes(
+        read({"refresh_token": "a-1"}),
+        claim=CLAIM,
+        doubt=DOUBT,
+        rejection=REJECTION,
+        not_before=NOW,
+        refreshed=REFRESH,
+    )
+    rotated = grants.with_token(noted, Secret("a-2"))
+    assert rotated.document["refresh_token"] == "a-2"
+    assert set(rotated.document[grants.NOTES]) == {"claim", "refreshed", "seeded_at"}
+    assert (rotated.claim, rotated.doubt, rotated.rejection, rotated.not_before) == (CLAIM, None, None, None)
+
+
+def test_a_seed_has_nothing_of_what_was_there() -> None:
+    assert grants.seed(Secret("a-1"), None, NOW) == {
+        "refresh_token": "a-1",
+        grants.NOTES: {"seeded_at": "2027-01-15T08:00:00Z"},
+    }
+    assert grants.seed(Secret("a-1"), "4711", NOW)["client_id"] == "4711"
+
+
+def test_a_grant_shows_no_token() -> None:
+    grant = grants.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM)
+    assert "a-1" not in repr(grant)

@@ -1,0 +1,129 @@
+"""What a daemon builds from its settings: as `wiring` does for a command, measured, and for all profiles at once."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from vault_ticket_plugin import environment
+from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.issuer import Issued, Issuer
+from vault_ticket_plugin.model import Demand, Document, Location, Refreshed
+from vault_ticket_plugin.ports import Store, TokenEndpoint
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.wiring import Wiring
+
+# A call's name, the seconds it took, whether it worked.
+Observe = Callable[[str, float, bool], None]
+
+
+@dataclass(frozen=True)
+class Parts(Wiring):
+    """`vault_seconds`, `endpoint_seconds`: told how long each call took, its retries included."""
+
+    vault_seconds: Observe = lambda _call, _seconds, _worked: None
+    endpoint_seconds: Observe = lambda _call, _seconds, _worked: None
+
+    @cached_property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The configured ones, else the default one."""
+        names = list(self.settings.profiles) or [environment.profile_name(self.environ, None)]
+        return {name: self.settings.profile(name) for name in names}
+
+    @cached_property
+    def issuers(self) -> Mapping[str, Issuer]:
+        return {name: self.issuer(profile) for name, profile in self.profiles.items()}
+
+    @cached_property
+    def store(self) -> Store:  # type: ignore[override]
+        return _TimedStore(super().store, self.vault_seconds)
+
+    def asking(self, profile: Profile) -> None:
+        """Nobody: where commands ask a daemon, it is this one."""
+
+    def endpoint(self, profile: Profile) -> TokenEndpoint:
+        return _TimedEndpoint(super().endpoint(profile), self.endpoint_seconds)
+
+    def issue(self, name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
+        """`keeper.Issue`."""
+        issuer = self.issuers[name]
+        issued = issuer.issued(demand, until)
+        return issued, issuer.left(issued.ticket)
+
+    def journal_waiting(self) -> int:
+        """How many rotated refresh tokens on this host are not in Vault."""
+        return self.journal.count()
+
+    def replay(self, until: Deadline) -> None:
+        """Bring into Vault what it could not take before."""
+        if self.journal_waiting():
+            for issuer in self.issuers.values():
+                with contextlib.suppress(VaultTicketError):  # the next try, or the next refresh, will tell
+                    issuer.replay(until)
+
+
+@contextlib.contextmanager
+def _timed(observe: Observe, call: str) -> Iterator[None]:
+    began, worked = time.perf_counter(), False
+    try:
+        yield
+        worked = True
+    finally:
+        observe(call, time.perf_counter() - began, worked)
+
+
+class _TimedStore:
+    """`Store` (ports.py)."""
+
+    def __init__(self, store: Store, observe: Observe) -> None:
+        self._store = store
+        self._observe = observe
+
+    def now(self) -> float:
+        return self._store.now()
+
+    def read(self, where: Location, until: Deadline) -> Document:
+        with _timed(self._observe, "read"):
+            return self._store.read(where, until)
+
+    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, until: Deadline) -> int:
+        with _timed(self._observe, "write"):
+            return self._store.write(where, data, cas, until)
+
+    def current_version(self, where: Location, until: Deadline) -> int:
+        with _timed(self._observe, "current_version"):
+            return self._store.current_version(where, until)
+
+    def may_write(self, where: Location, until: Deadline) -> bool:
+        with _timed(self._observe, "may_write"):
+            return self._store.may_write(where, until)
+
+    def expire(self, where: Location, after: float, until: Deadline) -> None:
+        with _timed(self._observe, "expire"):
+            self._store.expire(where, after, until)
+
+    def destroy(self, where: Location, versions: list[int], until: Deadline) -> None:
+        with _timed(self._observe, "destroy"):
+            self._store.destroy(where, versions, until)
+
+
+class _TimedEndpoint:
+    """`TokenEndpoint` (ports.py)."""
+
+    def __init__(self, endpoint: TokenEndpoint, observe: Observe) -> None:
+        self._endpoint = endpoint
+        self._observe = observe
+
+    def refresh(self, refresh_token: Secret, client_id: str | None, until: Deadline) -> Refreshed:
+        with _timed(self._observe, "refresh"):
+            return self._endpoint.refresh(refresh_token, client_id, until)
+
+    def revoke(self, access_token: Secret, client_id: str | None, until: Deadline) -> bool:
+        with _timed(self._observe, "revoke"):
+            return self._endpoint.revoke(access_token, client_id, until)

@@ -1,0 +1,149 @@
+"""A ticket from this host's daemon, over its socket: one request, before Vault itself is asked.
+
+What fails there fails here alike: the daemon tells an error of ours by its class, and it is raised here as if it had
+happened here (docs/daemon.md).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from vault_ticket_plugin import __version__, errors
+from vault_ticket_plugin.clock import Deadline, to_rfc3339
+from vault_ticket_plugin.errors import Busy, ConfigError, VaultDenied, VaultTicketError, VaultUnreachable
+from vault_ticket_plugin.model import REMEMBERED, Document, Heard, Ticket
+from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.transport.exchange import Interrupted, NotSent, Reply, Transport
+
+log = logging.getLogger(__name__)
+
+# A daemon that has a ticket answers at once. One that is at a refresh may take longer: whoever can ask Vault too then
+# waits there for the same refresh.
+PATIENCE = 2.0
+PROBLEM = "application/problem+json"
+# What the daemon says of an error is quoted up to this length.
+LONGEST_QUOTE = 1000
+
+
+class NoAnswer(Exception):
+    """Nobody listens there, or what listens is no daemon of ours that works. The text is one short reason."""
+
+
+class NotAllowed(Exception):
+    """The daemon does not give us this profile, or has none of that name."""
+
+
+def ask(path: str, profile: str, alone: bool, min_ttl: float, until: Deadline) -> Heard | None:
+    """The daemon's ticket, or the error that it has in place of one; None where Vault itself is to be asked.
+
+    `alone`: no Vault is configured beside the daemon.
+    """
+    until = until if alone else until.within(PATIENCE)
+    try:
+        try:
+            ticket, now = hear(path, profile, min_ttl, until)
+        except ConfigError:
+            if min_ttl <= 0:
+                raise
+            # Perhaps no ticket lives so long. That is no failure to remember: whoever asks for less gets one.
+            ticket, now = hear(path, profile, 0.0, until)
+    except NoAnswer as nothing:
+        if alone:
+            raise VaultUnreachable(
+                f"the daemon at unix:{path} gives no answer: {nothing}; and no Vault address is configured",
+                "Start it (`vault-ticket daemon`), or set VAULT_ADDR, or `address` under [vault].",
+            ) from None
+        log.info("the daemon at unix:%s gives no answer (%s): asking Vault", path, nothing)
+    except NotAllowed:
+        if alone:
+            raise denied(path, profile) from None
+        log.info("the daemon at unix:%s does not give us %s: asking Vault", path, profile)
+    except Busy as busy:
+        if alone:
+            raise
+        log.info("the daemon at unix:%s is busy (%s): asking Vault", path, busy.message)
+    else:
+        log.info("from the daemon at unix:%s, good until %s", path, to_rfc3339(ticket.expires_at))
+        return Heard(ticket, now, alone)
+    return None
+
+
+def hear(path: str, profile: str, min_ttl: float, until: Deadline) -> tuple[Ticket, float]:
+    """A usable ticket, and Vault's time by the same answer. NoAnswer, NotAllowed, or the error that the daemon has."""
+    query = f"?min_ttl={math.ceil(min_ttl)}s" if min_ttl > 0 else ""
+    reply = _request(path, f"/v1/tickets/{profile}{query}", until)
+    if reply.status == 403:
+        raise NotAllowed
+    if reply.status != 200:
+        raise _told(reply)
+    try:
+        now = parsedate_to_datetime(reply.headers["date"]).timestamp()
+        issued_at = parsedate_to_datetime(reply.headers["last-modified"]).timestamp()
+        plain = json.loads(reply.body)
+        names = {"access_token": "AccessToken", "token_type": "TokenType", "expires_at": "Expiration"}
+        data = {ours: plain[theirs] for ours, theirs in names.items()}
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise NoAnswer("what it says is no ticket") from None
+    ticket = leased.parse(Document(data | {"issued_at": to_rfc3339(issued_at)}))
+    if ticket is None or not ticket.usable(now):
+        raise NoAnswer("what it says is no ticket that can be used")
+    return ticket, now
+
+
+def is_well(path: str, until: Deadline) -> bool:
+    """Whether the daemon still does its work. NoAnswer where there is none."""
+    return _request(path, "/healthz", until).status == 200
+
+
+def is_ready(path: str, until: Deadline) -> bool:
+    """Whether it has a usable ticket for every profile. NoAnswer where there is no daemon."""
+    return _request(path, "/readyz", until).status == 200
+
+
+def denied(path: str, profile: str) -> VaultDenied:
+    return VaultDenied(
+        f"the daemon at unix:{path} does not give us {profile}",
+        f"Let us in there: `allow = {{ users = [{os.geteuid()}] }}` under [profiles.{profile}], or a group of ours.",
+    )
+
+
+def _request(path: str, target: str, until: Deadline) -> Reply:
+    transport = Transport(unix_socket=path)
+    headers = {"Accept": f"application/json, {PROBLEM}", "User-Agent": f"vault-ticket/{__version__}"}
+    try:
+        return transport.exchange("GET", f"http://localhost{target}", headers, None, until, until.left())
+    except (NotSent, Interrupted) as lost:
+        raise NoAnswer(str(lost)) from None
+    finally:
+        transport.close()
+
+
+def _told(reply: Reply) -> Exception:
+    """The error of ours in a problem document (RFC 9457), or NoAnswer where it is none of ours."""
+    try:
+        if reply.headers.get("content-type", "").partition(";")[0].strip() != PROBLEM:
+            raise ValueError(reply.status)
+        plain: Any = json.loads(reply.body)
+        kind = getattr(errors, plain["title"])
+        if not issubclass(kind, VaultTicketError):
+            raise ValueError(reply.status)
+        message, hint = plain["detail"], plain["hint"].partition(REMEMBERED)[0].rstrip()
+        error: VaultTicketError = kind(_printable(message), _printable(hint))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return NoAnswer(f"status {reply.status}")
+    if hasattr(error, "code"):
+        error.code = _printable(str(plain.get("code", "")))
+    if hasattr(error, "retry_after"):
+        wait = reply.headers.get("retry-after", "")
+        error.retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
+    return error
+
+
+def _printable(words: str) -> str:
+    """What another process said, fit for a terminal."""
+    return "".join(c if c.isprintable() else " " for c in words)[:LONGEST_QUOTE]

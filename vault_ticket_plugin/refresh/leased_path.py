@@ -1,0 +1,108 @@
+"""The leased path: where the ticket is published, and which expires with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
+from vault_ticket_plugin.errors import CasMismatch
+from vault_ticket_plugin.model import Document, Location, Ticket
+from vault_ticket_plugin.ports import Store
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.records import Profile
+
+log = logging.getLogger(__name__)
+
+# `delete_version_after` may be this share of what remains (at least two seconds) shorter than exact: it then
+# needs no second call at every refresh. It is never longer.
+SPAN_SLACK = 0.01
+SPAN_SLACK_LEAST = 2.0
+
+
+class Leased(NamedTuple):
+    """What a look at the leased path found. `span`: seconds from that version's write to its deletion."""
+
+    ticket: Ticket | None
+    version: int = 0
+    span: float | None = None
+
+
+def look(store: Store, where: Location, until: Deadline) -> Leased:
+    """A document that is no ticket counts as none: the next refresh writes a good one over it."""
+    document = store.read(where, until)
+    span = None
+    if document.deletes_at is not None and document.created_at is not None:
+        span = document.deletes_at - document.created_at
+    return Leased(parse(document), document.version, span)
+
+
+def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until: Deadline) -> None:
+    """Put the ticket there, unless one that lasts longer has come meanwhile."""
+    where = profile.ticket
+    data = data_of(ticket)
+    if where.kv_version == 1:
+        # A promise that holds whenever it is read: the ticket is replaced when its soft window begins.
+        data["ttl"] = f"{max(1, int(profile.windows.soft_for(ticket.lifetime) / 2))}s"
+        store.write(where, data, None, until)
+        log.info("published at %s, good until %s", where, data["expires_at"])
+        return
+    while True:
+        remaining = float(int(ticket.left(store.now())))
+        if remaining < 1:
+            return
+        wanted = remaining if profile.lease == "delete" else 0.0
+        if not _span_is_right(seen.span, wanted):
+            store.expire(where, wanted, until)
+        try:
+            store.write(where, data, seen.version, until)
+            log.info("published at %s, good until %s", where, data["expires_at"])
+            return
+        except CasMismatch:
+            if until.passed():
+                raise
+            seen = look(store, where, until)
+            if seen.ticket is not None and seen.ticket.access_token == ticket.access_token:
+                return  # ours after all: its answer was lost
+            if seen.ticket is not None and seen.ticket.expires_at >= ticket.expires_at:
+                return
+
+
+def withdraw(store: Store, where: Location, until: Deadline) -> bool:
+    """Take the ticket away for good, with the version before it. False where there was none."""
+    seen = store.read(where, until)
+    if seen.data is None:
+        return False
+    store.destroy(where, [version for version in (seen.version - 1, seen.version) if version > 0], until)
+    return True
+
+
+def _span_is_right(span: float | None, wanted: float) -> bool:
+    if wanted == 0:
+        return span is None
+    slack = max(SPAN_SLACK_LEAST, wanted * SPAN_SLACK)
+    return span is not None and wanted - slack <= span <= wanted + 0.001
+
+
+def data_of(ticket: Ticket) -> dict[str, Any]:
+    """The ticket as the leased path has it."""
+    return {
+        "access_token": ticket.access_token.reveal(),
+        "token_type": ticket.token_type,
+        "issued_at": to_rfc3339(ticket.issued_at),
+        "expires_at": to_rfc3339(ticket.expires_at),
+    }
+
+
+def parse(document: Document) -> Ticket | None:
+    """None where it holds no ticket."""
+    data: Mapping[str, Any] = document.data or {}
+    try:
+        token, kind = data["access_token"], data["token_type"]
+        times = from_rfc3339(data["issued_at"]), from_rfc3339(data["expires_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not all(isinstance(text, str) and text and all("!" <= c <= "~" for c in text) for text in (token, kind)):
+        return None
+    return Ticket(Secret(token), kind, *times)

@@ -1,0 +1,1 @@
+"""The configuration: a module for each table, record and reader together, and `load` for the whole."""
