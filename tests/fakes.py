@@ -23,7 +23,7 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
     VaultUnreachable,
 )
-from vault_ticket_plugin.model import Document, Location, Refreshed
+from vault_ticket_plugin.model import Document, Location, TokenResponse
 from vault_ticket_plugin.secret import Secret
 
 # 2027-01-15T08:00:00.25Z: not a whole second, so that rounding shows.
@@ -132,7 +132,7 @@ class FakeVault:
 
 
 class FakeStore:
-    """`Store` (ports.py): one client's session.
+    """`KvStore` (ports.py): one client's session.
 
     `behind`: the standby that it reads from lacks so many of the newest writes, but none of the client's own.
     """
@@ -153,54 +153,54 @@ class FakeStore:
         said, at = self._said
         return said + self._clock.monotonic() - at
 
-    def read(self, where: Location, until: Deadline) -> Document:
-        self._begin("read", where, until)
+    def read(self, where: Location, deadline: Deadline) -> Document:
+        self._begin("read", where, deadline)
         found = self.vault.read(where, max(self._index, self.vault.index - self.behind))
-        self._end("read", where, until)
+        self._end("read", where, deadline)
         return found
 
-    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, until: Deadline) -> int:
-        self._begin("write", where, until)
+    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, deadline: Deadline) -> int:
+        self._begin("write", where, deadline)
         version = self.vault.write(where, data, cas)
         index = self.vault.index
-        self._end("write", where, until)
+        self._end("write", where, deadline)
         self._index = index
         return version
 
-    def current_version(self, where: Location, until: Deadline) -> int:
-        self._begin("metadata", where, until)
+    def current_version(self, where: Location, deadline: Deadline) -> int:
+        self._begin("metadata", where, deadline)
         found = len(self.vault.key(where).versions)
-        self._end("metadata", where, until)
+        self._end("metadata", where, deadline)
         return found
 
-    def may_write(self, where: Location, until: Deadline) -> bool:
-        self._begin("capabilities", where, until)
-        self._end("capabilities", where, until)
+    def may_write(self, where: Location, deadline: Deadline) -> bool:
+        self._begin("capabilities", where, deadline)
+        self._end("capabilities", where, deadline)
         return True
 
-    def expire(self, where: Location, after: float, until: Deadline) -> None:
-        self._begin("expire", where, until)
+    def expire(self, where: Location, after: float, deadline: Deadline) -> None:
+        self._begin("expire", where, deadline)
         self.vault.key(where).delete_after = float(int(after))
-        self._end("expire", where, until)
+        self._end("expire", where, deadline)
 
-    def destroy(self, where: Location, versions: list[int], until: Deadline) -> None:
-        self._begin("destroy", where, until)
+    def destroy(self, where: Location, versions: list[int], deadline: Deadline) -> None:
+        self._begin("destroy", where, deadline)
         key = self.vault.key(where)
         if where.kv_version == 1:
             key.versions.clear()
         for number in versions if where.kv_version == 2 else ():
             key.versions[number - 1].text = None
-        self._end("destroy", where, until)
+        self._end("destroy", where, deadline)
 
-    def _begin(self, call: str, where: Location, until: Deadline) -> None:
+    def _begin(self, call: str, where: Location, deadline: Deadline) -> None:
         self.calls.append((call, where.path))
         self.before(call, where.path)
-        if until.passed():
+        if deadline.passed():
             raise VaultUnreachable("Vault gives no answer: it took too long")
 
-    def _end(self, call: str, where: Location, until: Deadline) -> None:
+    def _end(self, call: str, where: Location, deadline: Deadline) -> None:
         self.after(call, where.path)
-        if until.passed():
+        if deadline.passed():
             raise VaultUnreachable("Vault gives no answer: it took too long")
         # The Date header has whole seconds; of several the latest is the most exact.
         said = float(int(self.vault.time.now))
@@ -292,7 +292,7 @@ class Fault:
 class FakeEndpoint:
     """`TokenEndpoint` (ports.py): one client's connection to the server. `next`: each is used up by one request.
 
-    `seen`: the tokens that were sent. `until`: by when the last request had to be answered. `brought`: the refresh
+    `seen`: the tokens that were sent. `deadline`: by when the last request had to be answered. `brought`: the refresh
     tokens that came back.
     """
 
@@ -302,14 +302,14 @@ class FakeEndpoint:
         self.after: Hook = nothing
         self.next: list[Fault] = []
         self.seen: list[str] = []
-        self.until: Deadline | None = None
+        self.deadline: Deadline | None = None
         self.brought: list[str] = []
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, until: Deadline) -> Refreshed:
+    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:
         token = refresh_token.reveal()
-        self.until = until
+        self.deadline = deadline
         self.before("spend", token)
-        if until.passed():
+        if deadline.passed():
             raise EndpointUnavailable("the token endpoint can't be reached: it took too long")
         fault = self.next.pop(0) if self.next else None
         if fault is not None and fault.kind == "unreachable":
@@ -320,15 +320,17 @@ class FakeEndpoint:
         if fault is None or fault.processed:
             ticket, newer = self.server.refresh(token, client_id)
         self.after("spend", token)
-        if until.passed() or (fault is not None and fault.kind == "lost"):
+        if deadline.passed() or (fault is not None and fault.kind == "lost"):
             raise SpendInDoubt("the token endpoint's answer was lost: connection reset by peer")
         if fault is not None and fault.kind == "not_oauth":
             raise ProtocolError("the token endpoint's answer is not OAuth (status 200)")
         self.brought.append(newer)
         if fault is not None:
-            return Refreshed(None, refresh_token=Secret(newer), fault=ProtocolError("the answer has no access token"))
+            return TokenResponse(
+                None, refresh_token=Secret(newer), fault=ProtocolError("the answer has no access token")
+            )
         # As the Ticket API says it: a second less than the token lives.
-        return Refreshed(Secret(ticket), "Bearer", max(0.0, self.server.lifetime - 1), Secret(newer))
+        return TokenResponse(Secret(ticket), "Bearer", max(0.0, self.server.lifetime - 1), Secret(newer))
 
-    def revoke(self, access_token: Secret, client_id: str | None, until: Deadline) -> bool:  # noqa: ARG002
+    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:  # noqa: ARG002
         return False

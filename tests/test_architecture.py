@@ -41,7 +41,7 @@ LIBRARIES = {
 }
 REVEALING = (
     "formats helpers secret_file host.cache refresh.journal refresh.grant_document refresh.leased_path"
-    " oauth.token_endpoint vault.login vault.session vault.admin doctor.access doctor.documents"
+    " oauth.token_endpoint vault.login vault.session vault.admin doctor.login doctor.ticket"
     " daemon.systemd_credentials"
 )
 MODULES = {

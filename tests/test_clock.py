@@ -29,34 +29,34 @@ class Simulated(Clock):
 
 def test_a_deadline_passes_when_its_time_has_come() -> None:
     clock = Simulated()
-    until = Deadline.after(10, clock)
-    assert (until.left(), until.passed()) == (10.0, False)
+    deadline = Deadline.after(10, clock)
+    assert (deadline.left(), deadline.passed()) == (10.0, False)
     clock.sleep(9.5)
-    assert (until.left(), until.passed()) == (0.5, False)
+    assert (deadline.left(), deadline.passed()) == (0.5, False)
     clock.sleep(1)
-    assert (until.left(), until.passed()) == (0.0, True)
+    assert (deadline.left(), deadline.passed()) == (0.0, True)
 
 
 def test_within_takes_the_sooner_and_at_least_the_later() -> None:
     clock = Simulated()
-    until = Deadline.after(10, clock)
-    assert until.within(3).left() == 3
-    assert until.within(30).left() == 10
-    assert until.at_least(3).left() == 10
-    assert until.at_least(30).left() == 30
+    deadline = Deadline.after(10, clock)
+    assert deadline.within(3).left() == 3
+    assert deadline.within(30).left() == 10
+    assert deadline.at_least(3).left() == 10
+    assert deadline.at_least(30).left() == 30
 
 
 @given(first=st.floats(0.001, 5), longest=st.floats(0.001, 10), total=st.floats(0.0, 60))
 def test_pauses_grow_to_the_longest_and_never_outlast_the_deadline(first: float, longest: float, total: float) -> None:
     clock = Simulated()
-    until = Deadline.after(total, clock)
+    deadline = Deadline.after(total, clock)
     bound = first
-    for count, pause in enumerate(until.pauses(first, longest)):
+    for count, pause in enumerate(deadline.pauses(first, longest)):
         assert bound / 2 <= pause <= bound
         bound = min(longest, bound * 2)
         if count > 50:
             break
-    assert clock.time <= until.at
+    assert clock.time <= deadline.at
 
 
 def test_no_pause_is_left_when_the_deadline_has_passed() -> None:

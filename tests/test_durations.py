@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vault_ticket_plugin.durations import ALLOWED, LONGEST, parse_duration, show_duration
+from vault_ticket_plugin.durations import ALLOWED, MAX_DURATION, parse_duration, show_duration
 
-whole_seconds = st.integers(0, int(LONGEST))
+whole_seconds = st.integers(0, int(MAX_DURATION))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_is_shown_of_whole_seconds_reads_back_exactly(seconds: int) -> None
     assert parse_duration(show_duration(seconds)) == seconds
 
 
-@given(st.floats(0, LONGEST))
+@given(st.floats(0, MAX_DURATION))
 def test_a_number_is_seconds_as_a_number_and_as_a_text(seconds: float) -> None:
     assert parse_duration(seconds) == seconds
     assert parse_duration(f"{seconds:.9f}") == pytest.approx(seconds, abs=1e-6)
@@ -65,7 +65,7 @@ def test_parts_add_up(parts: list[tuple[int, str]]) -> None:
     [
         *("", " ", "s", "m5", "5 m", "5m 3s", "-5m", "+5", "1e3", "5M", "5min", "1_000", "0x10", "nan", "inf"),
         *("٣", "٣s", "1h,5m", "1.h", ".5h", "5s\n6s", "\0", "9" * 5000, "9" * 400 + "d", "36601d"),
-        *(-1, -0.001, math.nan, math.inf, -math.inf, 10**400, LONGEST + 1, True, False, None),
+        *(-1, -0.001, math.nan, math.inf, -math.inf, 10**400, MAX_DURATION + 1, True, False, None),
         *(b"5s", [5], {"s": 5}, 5j, Decimal(5), Fraction(1, 2), object()),
     ],
     ids=lambda wrong: repr(wrong)[:20],
@@ -91,7 +91,7 @@ def test_no_object_brings_anything_but_seconds_or_a_value_error(value: object) -
         assert str(error).startswith(ALLOWED)  # noqa: PT017 - both ends are right
     else:
         assert isinstance(seconds, float)
-        assert 0 <= seconds <= LONGEST
+        assert 0 <= seconds <= MAX_DURATION
 
 
 @given(st.text())

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault_ticket_plugin.folder import LARGEST_FILE, STALE_SECONDS, Folder, FolderUnusable
+from vault_ticket_plugin.folder import MAX_FILE_BYTES, STALE_SECONDS, Folder, FolderUnusable
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -187,8 +187,8 @@ class TestReading:
 
     def test_a_file_that_is_too_large_is_refused_unread(self, path: Path) -> None:
         with Folder(str(path)) as folder:
-            folder.write("a", "x" * LARGEST_FILE)
-            assert len(folder.read("a") or "") == LARGEST_FILE
+            folder.write("a", "x" * MAX_FILE_BYTES)
+            assert len(folder.read("a") or "") == MAX_FILE_BYTES
             with (path / "a").open("ab") as file:
                 file.truncate(1 << 40)
             with pytest.raises(FolderUnusable, match="not a file of ours"):

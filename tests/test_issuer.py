@@ -22,7 +22,7 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.host.cache import COOLDOWN_FIRST, COOLDOWN_LONGEST
+from vault_ticket_plugin.host.cache import COOLDOWN_INITIAL, COOLDOWN_MAX
 from vault_ticket_plugin.issuer import SOFT_PATIENCE
 from vault_ticket_plugin.model import Claim, Demand, Windows
 from vault_ticket_plugin.secret import Secret
@@ -336,9 +336,9 @@ def test_the_cooldown_grows_from_one_second_to_sixty(world: World) -> None:
         assert failure is not None
         spans.append(failure.seconds)
         world.wait(failure.seconds + 0.01)
-    assert COOLDOWN_FIRST / 2 <= spans[0] <= COOLDOWN_FIRST
+    assert COOLDOWN_INITIAL / 2 <= spans[0] <= COOLDOWN_INITIAL
     assert all(2**n / 2 <= span <= 2**n for n, span in enumerate(spans[:6]))
-    assert all(COOLDOWN_LONGEST / 2 <= span <= COOLDOWN_LONGEST for span in spans[6:])
+    assert all(COOLDOWN_MAX / 2 <= span <= COOLDOWN_MAX for span in spans[6:])
 
 
 def test_in_the_cooldown_a_usable_ticket_is_handed_out_without_touching_vault(world: World) -> None:
@@ -452,7 +452,7 @@ def test_replaying_alone_is_what_any_other_command_does(world: World) -> None:
     world.seed()
     lose_vault_after_the_answer(world)
     one = world.host().process()
-    one.issuer.replay(one.until())
+    one.issuer.replay(one.deadline())
     assert (world.token, world.host().waiting(), one.endpoint.seen) == ("a-2", [], [])
 
 
@@ -508,7 +508,7 @@ def test_without_a_cache_every_call_looks_at_vault(world: World) -> None:
     for _ in range(2):
         process = host.process()
         issuer = replace(process.issuer, cache=replace(process.cache, tickets=False))
-        assert issuer.ticket(Demand(), process.until()).access_token == Secret("ticket-1")
+        assert issuer.ticket(Demand(), process.deadline()).access_token == Secret("ticket-1")
         assert process.store.calls[0] == ("read", TICKET)
     assert world.server.refreshes == 1
 

@@ -21,10 +21,10 @@ from tests.support.cli import COMMAND, Host
 from vault_ticket_plugin import cli, environment, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import SaveFailed
-from vault_ticket_plugin.formats import FORMATS, PLAIN
+from vault_ticket_plugin.formats import CACHEABLE, CONTEXTUAL, FORMATS
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.load import load_settings
 from vault_ticket_plugin.wiring import wired
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Stopped(Clock):
 
 def put(environ: Mapping[str, str], profile: str, token: str, *, age: float = 0.0, fresh: bool = True) -> None:
     """A ticket of that profile into the cache, as the whole program would under this environment."""
-    found = config.load(environ)
+    found = load_settings(environ)
     now = time.time()
     ticket = Ticket(Secret(token), "Bearer", now - age, now - age + LIFETIME)
     with wired(found, environ) as wiring:
@@ -170,7 +170,7 @@ def test_whatever_the_warm_path_answers_is_what_the_whole_program_would(
             assert whole_program(arguments, used) == (0, text, "")
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", CACHEABLE)
 @pytest.mark.parametrize("profile", ["support", "default", "billing"])
 def test_every_plain_format_of_every_profile_is_a_hit(environ: dict[str, str], name: str, profile: str) -> None:
     """The property above is not empty."""
@@ -182,7 +182,7 @@ def test_every_plain_format_of_every_profile_is_a_hit(environ: dict[str, str], n
             assert whole_program(arguments, environ) == (0, text, "")
 
 
-@pytest.mark.parametrize("name", sorted(set(FORMATS) - set(PLAIN)))
+@pytest.mark.parametrize("name", CONTEXTUAL)
 def test_formats_that_need_more_than_the_ticket_are_left_to_the_whole_program(
     environ: dict[str, str], name: str
 ) -> None:

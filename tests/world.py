@@ -19,13 +19,12 @@ from vault_ticket_plugin.host.cache import Cache
 from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Claim, Demand, Doubt, Grant, Refresh, Rejection, Ticket
-from vault_ticket_plugin.refresh import grant_document as grants
-from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.refresh import grant_document, leased_path
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.refresh.store_grant import Seeding
 from vault_ticket_plugin.refresh.transaction import Transaction
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 PROFILE = replace(Profile.standard("support"), client_id=CLIENT, token_url="https://api.test/token")
 GRANT_IDENTITY = "0123456789abcdef"
@@ -75,7 +74,7 @@ class World:
         refreshed: Refresh | None = None,
     ) -> None:
         """Writes these notes into the grant, as a holder does."""
-        noted = grants.with_notes(
+        noted = grant_document.with_notes(
             self.grant(), claim=claim, doubt=doubt, rejection=rejection, not_before=not_before, refreshed=refreshed
         )
         self.vault.write(self.profile.grant, noted.document)
@@ -84,11 +83,11 @@ class World:
         return dict(self.vault.read(self.profile.grant).data or {})
 
     def notes(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.document().get(grants.NOTES, {})
+        found: Mapping[str, Any] = self.document().get(grant_document.NOTES, {})
         return found
 
     def grant(self) -> Grant:
-        return grants.parse(self.vault.read(self.profile.grant), self.profile.grant, self.profile.name)
+        return grant_document.parse(self.vault.read(self.profile.grant), self.profile.grant, self.profile.name)
 
     @property
     def token(self) -> str:
@@ -159,7 +158,7 @@ class FakeProcess:
             cache=self.cache,
             lock=HostLock(host.runtime, f"{profile.name}.lock"),
             journal=host.journal,
-            grant_identity=GRANT_IDENTITY,
+            grant_key=GRANT_IDENTITY,
             clock=host.clock,
         )
         self.seeding = Seeding(profile, self.store, self.endpoint, host.journal, GRANT_IDENTITY, host.clock)
@@ -168,7 +167,7 @@ class FakeProcess:
     def holder(self) -> str:
         return self.transaction.holder
 
-    def until(self, seconds: float = 20.0) -> Deadline:
+    def deadline(self, seconds: float = 20.0) -> Deadline:
         return Deadline.after(seconds, self.host.clock)
 
     def get(self, min_ttl: float = 0.0, force: bool = False, timeout: float = 20.0) -> str:
@@ -176,15 +175,15 @@ class FakeProcess:
         return self.ticket(min_ttl, force, timeout).access_token.reveal()
 
     def ticket(self, min_ttl: float = 0.0, force: bool = False, timeout: float = 20.0) -> Ticket:
-        return self.issuer.ticket(Demand(min_ttl, force), self.until(timeout))
+        return self.issuer.ticket(Demand(min_ttl, force), self.deadline(timeout))
 
     def refresh(self, patient: bool = True, demand: Demand | None = None, timeout: float = 20.0) -> str:
         """The refresh transaction alone, after one look at the leased path."""
-        until = self.until(timeout)
-        seen = leased.look(self.store, self.profile.ticket, until)
-        outcome = self.transaction.refresh(seen, demand or Demand(), until, patient)
+        deadline = self.deadline(timeout)
+        seen = leased_path.look(self.store, self.profile.ticket, deadline)
+        outcome = self.transaction.refresh(seen, demand or Demand(), deadline, patient)
         return outcome.ticket.access_token.reveal()
 
     def store_token(self, token: str, verify: bool = True) -> Ticket | None:
         """As `vault-ticket store`."""
-        return self.seeding.seed(Secret(token), CLIENT, verify, self.until())
+        return self.seeding.seed(Secret(token), CLIENT, verify, self.deadline())

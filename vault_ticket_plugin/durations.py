@@ -12,7 +12,7 @@ _WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 
 # A hundred years. More is a slip of the hand, and would overflow a date.
-LONGEST = 100 * 366 * 86400.0
+MAX_DURATION = 100 * 366 * 86400.0
 
 
 def parse_duration(value: object) -> float:
@@ -20,14 +20,14 @@ def parse_duration(value: object) -> float:
     if isinstance(value, bool):
         raise ValueError(ALLOWED)
     if isinstance(value, int | float):
-        seconds = float(value) if abs(value) <= LONGEST else math.inf
+        seconds = float(value) if abs(value) <= MAX_DURATION else math.inf
     elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         seconds = float(value)
     elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         seconds = sum(float(number) * UNITS[unit] for number, unit in _PART.findall(value))
     else:
         raise ValueError(ALLOWED)
-    if not 0 <= seconds <= LONGEST:
+    if not 0 <= seconds <= MAX_DURATION:
         raise ValueError(f"{ALLOWED}, from 0 to a hundred years")
     return seconds
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from vault_ticket_plugin import core_dump as limits
-from vault_ticket_plugin import warm
+from vault_ticket_plugin import core_dump, warm
 
 # New objects between two runs of the garbage collector (700 by itself): imports make so many that it runs dozens of
 # times, and finds nothing. A process that stays, as `daemon`, gets there often enough.
@@ -15,7 +14,7 @@ COLLECT_AFTER = 50_000
 
 def main() -> int:
     """The exit code. What the warm path can answer is answered here."""
-    limits.no_core_file()
+    core_dump.no_core_file()
     text = warm.answer(sys.argv[1:], os.environ)
     if text is not None:
         try:

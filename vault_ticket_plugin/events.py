@@ -30,7 +30,7 @@ class Event(NamedTuple):
     detail: str = ""
 
 
-Tell = Callable[[Event], None]
+EventSink = Callable[[Event], None]
 
 
 def nobody(_event: Event) -> None:

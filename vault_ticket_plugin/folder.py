@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 # Far above any file of ours; a larger one is not ours.
-LARGEST_FILE = 1 << 20
+MAX_FILE_BYTES = 1 << 20
 # What a writer that was killed left behind. No write of ours takes so long.
 STALE_SECONDS = 60.0
 
@@ -74,10 +74,10 @@ class Folder:
         try:
             found = os.fstat(fd)
             _check_owned(found, f"{self.path}/{name}")
-            if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
                 raise FolderUnusable(f"{self.path}/{name}", "not a file of ours")
             text = b""
-            while piece := os.read(fd, LARGEST_FILE):
+            while piece := os.read(fd, MAX_FILE_BYTES):
                 text += piece
             return text.decode("utf-8", "replace")
         finally:

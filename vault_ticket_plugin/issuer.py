@@ -27,18 +27,18 @@ from vault_ticket_plugin.errors import (
 from vault_ticket_plugin.host.cache import Cache, Cached, Failure
 from vault_ticket_plugin.host.lock import Flight, HostLock
 from vault_ticket_plugin.model import REMEMBERED, Demand, Freshness, Heard, Ticket
-from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.refresh.journal import Journal
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 if TYPE_CHECKING:
-    from vault_ticket_plugin.ports import Store
+    from vault_ticket_plugin.ports import KvStore
     from vault_ticket_plugin.refresh.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
 # Between two looks at the cache while another process of this host is at work.
-QUEUE_FIRST, QUEUE_LONGEST = 0.005, 0.1
+QUEUE_INITIAL, QUEUE_MAX = 0.005, 0.1
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
 
@@ -58,34 +58,34 @@ Ask = Callable[[float, Deadline], Heard | None]
 class Issuer:
     """Safe to use from several threads. `connect` brings Vault once it is needed, `transact` what refreshes.
 
-    `grant_identity`: whose journal to look for. `ask`: the daemon, where one is named. `heard`: the last ticket from
+    `grant_key`: whose journal to look for. `ask`: the daemon, where one is named. `heard`: the last ticket from
     there, and the moment at which it ends.
     """
 
     profile: Profile
-    connect: Callable[[], Store]
+    connect: Callable[[], KvStore]
     transact: Callable[[], Transaction]
     cache: Cache
     lock: HostLock
     journal: Journal
-    grant_identity: str
+    grant_key: str
     clock: Clock
     flight: Flight[Issued] = field(default_factory=Flight)
     ask: Ask | None = None
     heard: list[tuple[Ticket, float]] = field(default_factory=list)
 
-    def ticket(self, demand: Demand, until: Deadline) -> Ticket:
+    def ticket(self, demand: Demand, deadline: Deadline) -> Ticket:
         """A ticket that meets the demand where one can be had by then, else a usable one, else an error of ours."""
-        issued = self.issued(demand, until)
+        issued = self.issued(demand, deadline)
         ticket = issued.ticket
         if issued.failed is not None and not isinstance(issued.failed, Busy):
             self._say_still_usable(ticket, issued.failed)
-        demand_what_can_be_had(ticket, demand.min_ttl)
+        check_min_ttl(ticket, demand.min_ttl)
         return ticket
 
-    def issued(self, demand: Demand, until: Deadline) -> Issued:
+    def issued(self, demand: Demand, deadline: Deadline) -> Issued:
         """The same in silence, for a caller that looks at what failed. It may live less than is asked for."""
-        return self.flight.share((demand.min_ttl, demand.force), lambda: self._issue(demand, until))
+        return self.flight.share((demand.min_ttl, demand.force), lambda: self._issue(demand, deadline))
 
     def left(self, ticket: Ticket) -> float:
         """Seconds that a ticket of ours is good for, by Vault's clock."""
@@ -97,14 +97,14 @@ class Issuer:
                 return ends - self.clock.monotonic()
         return ticket.left(self.connect().now())
 
-    def replay(self, until: Deadline) -> None:
+    def replay(self, deadline: Deadline) -> None:
         """Bring what an earlier run could not save into Vault, unless another process here is at it."""
         if self._journal_waits():
             with self.lock.queued() as try_lock:
                 if try_lock():
-                    self._replay(self.connect(), until)
+                    self._replay(self.connect(), deadline)
 
-    def _issue(self, demand: Demand, until: Deadline) -> Issued:
+    def _issue(self, demand: Demand, deadline: Deadline) -> Issued:
         cached = self.cache.ticket()
         if cached and demand.force:
             demand = demand._replace(unwanted=cached.ticket.access_token)
@@ -113,7 +113,7 @@ class Issuer:
             if ready:
                 return ready
         with self.lock.queued() as try_lock:
-            pauses = until.pauses(QUEUE_FIRST, QUEUE_LONGEST)
+            pauses = deadline.pauses(QUEUE_INITIAL, QUEUE_MAX)
             while not try_lock():
                 cached = self.cache.ticket()
                 ready = self._from_cache(cached, demand, waiting=True)
@@ -126,7 +126,7 @@ class Issuer:
                     )
             cached = self.cache.ticket()
             ready = self._from_cache(cached, demand)
-            return ready or self._from_vault(cached, demand, until)
+            return ready or self._from_vault(cached, demand, deadline)
 
     def _from_cache(self, cached: Cached | None, demand: Demand, waiting: bool = False) -> Issued | None:
         """A ticket that needs no look at Vault. Raises what failed a moment ago where there is none.
@@ -153,7 +153,7 @@ class Issuer:
             return None  # the leased path may have a usable ticket
         raise _remembered(failure)
 
-    def _from_vault(self, cached: Cached | None, demand: Demand, until: Deadline) -> Issued:
+    def _from_vault(self, cached: Cached | None, demand: Demand, deadline: Deadline) -> Issued:
         """We are the one of this host. What goes wrong is remembered, and a usable ticket handed out all the same."""
         usable = cached.ticket if cached and cached.ticket.usable(cached.now) else None
         began = self.clock.monotonic()
@@ -162,7 +162,7 @@ class Issuer:
         failure = None if demand.force else self.cache.failure()  # found by _from_cache, unless nothing is cached
         known = None if failure is None else _remembered(failure)
         try:
-            heard = self._hear(demand, until if usable is None else until.within(SOFT_PATIENCE))
+            heard = self._hear(demand, deadline if usable is None else deadline.within(SOFT_PATIENCE))
             if heard is not None:
                 if usable is None or heard.ticket.expires_at >= usable.expires_at:
                     cached, usable, began = Cached(heard.ticket, heard.now), heard.ticket, self.clock.monotonic()
@@ -174,8 +174,8 @@ class Issuer:
                 if heard.alone:
                     return Issued(usable, EndpointUnavailable("the daemon has no fresher one", "Its log says why."))
             store = self.connect()
-            self._replay(store, until if usable is None else until.within(SOFT_PATIENCE))
-            return Issued(self._look_and_refresh(store, usable, demand, until, known))
+            self._replay(store, deadline if usable is None else deadline.within(SOFT_PATIENCE))
+            return Issued(self._look_and_refresh(store, usable, demand, deadline, known))
         except _Fallback as fallback:
             ticket, error = fallback.ticket, fallback.error
         except VaultTicketError as failed:
@@ -186,11 +186,11 @@ class Issuer:
         self._remember(error, known)
         return Issued(ticket, error)
 
-    def _hear(self, demand: Demand, until: Deadline) -> Heard | None:
+    def _hear(self, demand: Demand, deadline: Deadline) -> Heard | None:
         """What the daemon hands out. It would bring us no new ticket by force, nor save a journal of ours."""
         if self.ask is None or demand.force or self._journal_waits():
             return None
-        heard = self.ask(demand.min_ttl, until)
+        heard = self.ask(demand.min_ttl, deadline)
         if heard is not None:
             self.heard[:] = [(heard.ticket, heard.ticket.left(heard.now) + self.clock.monotonic())]
         return heard
@@ -201,15 +201,17 @@ class Issuer:
 
     def _look_and_refresh(
         self,
-        store: Store,
+        store: KvStore,
         usable: Ticket | None,
         demand: Demand,
-        until: Deadline,
+        deadline: Deadline,
         known: VaultTicketError | None,
     ) -> Ticket:
         """`known`: what a refresh failed by a moment ago; there is none again so soon."""
         now = store.now
-        seen = leased.look(store, self.profile.ticket, until if usable is None else until.within(SOFT_PATIENCE))
+        seen = leased_path.look(
+            store, self.profile.ticket, deadline if usable is None else deadline.within(SOFT_PATIENCE)
+        )
         found = seen.ticket if seen.ticket is not None and seen.ticket.usable(now()) else None
         if found is None or (usable is not None and usable.expires_at > found.expires_at):
             found = usable
@@ -226,7 +228,7 @@ class Issuer:
         try:
             if known is not None:
                 raise known
-            outcome = self.transact().refresh(seen, demand, until, patient=level > Freshness.SOFT)
+            outcome = self.transact().refresh(seen, demand, deadline, patient=level > Freshness.SOFT)
         except VaultTicketError as error:
             if found is None or not found.usable(now()):
                 raise
@@ -242,16 +244,16 @@ class Issuer:
 
     def _journal_waits(self) -> bool:
         try:
-            return bool(self.journal.waiting(self.profile.name, self.grant_identity))
+            return bool(self.journal.waiting(self.profile.name, self.grant_key))
         except StoredDataInvalid:
             return True  # replaying it will say so
 
-    def _replay(self, store: Store, until: Deadline) -> None:
+    def _replay(self, store: KvStore, deadline: Deadline) -> None:
         """Nothing is spent on this host before what an earlier run could not save is in Vault."""
-        for entry in self.journal.waiting(self.profile.name, self.grant_identity):
+        for entry in self.journal.waiting(self.profile.name, self.grant_key):
             from vault_ticket_plugin.refresh import rotation
 
-            if rotation.replay(store, entry, until):
+            if rotation.replay(store, entry, deadline):
                 log.warning("a rotated refresh token, kept on this host until now, is saved in Vault")
             else:
                 log.warning("a rotated refresh token is dropped: the grant was stored anew since")
@@ -268,7 +270,7 @@ def _remembered(failure: Failure) -> VaultTicketError:
     return failure.error
 
 
-def demand_what_can_be_had(ticket: Ticket, min_ttl: float) -> None:
+def check_min_ttl(ticket: Ticket, min_ttl: float) -> None:
     """ConfigError where even a new ticket has less than is asked for."""
     if ticket.lifetime < min_ttl:
         raise ConfigError(

@@ -180,7 +180,7 @@ class Grant:
     seeded_at: float | None = None
 
 
-class Refreshed(NamedTuple):
+class TokenResponse(NamedTuple):
     """A successful answer of the token endpoint (RFC 6749 section 5.1), spans in seconds.
 
     `refresh_token` is None where the answer brings none or the one we sent. `fault` is set, and `access_token` None,

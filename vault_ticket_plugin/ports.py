@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.model import Document, Location, Refreshed
+from vault_ticket_plugin.model import Document, Location, TokenResponse
 from vault_ticket_plugin.secret import Secret
 
 
-class Store(Protocol):
+class KvStore(Protocol):
     """KV documents under check-and-set. Every call retries what is worth it until the deadline.
 
     Raises VaultUnreachable, VaultDenied, StoredDataInvalid or ConfigError (a mount that is not what the
@@ -20,33 +20,33 @@ class Store(Protocol):
     def now(self) -> float:
         """Vault's time: as its last answer told it, carried on by this host's clock."""
 
-    def read(self, where: Location, until: Deadline) -> Document:
+    def read(self, where: Location, deadline: Deadline) -> Document:
         """After a write through this store, what is read is never older than that write."""
 
-    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, until: Deadline) -> int:
+    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, deadline: Deadline) -> int:
         """The new version. CasMismatch unless `cas` (where given) is the current version, by the leader.
 
         A write whose answer was lost is tried again, and then fails on itself: after a CasMismatch, read.
         """
 
-    def current_version(self, where: Location, until: Deadline) -> int:
+    def current_version(self, where: Location, deadline: Deadline) -> int:
         """The newest version's number, 0 where there is none; needs no right to read the data (KV v2)."""
 
-    def may_write(self, where: Location, until: Deadline) -> bool:
+    def may_write(self, where: Location, deadline: Deadline) -> bool:
         """Whether our token may write there; True where Vault won't say."""
 
-    def expire(self, where: Location, after: float, until: Deadline) -> None:
+    def expire(self, where: Location, after: float, deadline: Deadline) -> None:
         """Let versions written from now on end after so many seconds; 0 for never (KV v2 metadata)."""
 
-    def destroy(self, where: Location, versions: list[int], until: Deadline) -> None:
+    def destroy(self, where: Location, versions: list[int], deadline: Deadline) -> None:
         """Withdraw these versions for good (KV v2), or the document (KV v1)."""
 
 
 class TokenEndpoint(Protocol):
     """The authorization server's token endpoint (RFC 6749 section 6)."""
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, until: Deadline) -> Refreshed:
+    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:
         """One request. EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError."""
 
-    def revoke(self, access_token: Secret, client_id: str | None, until: Deadline) -> bool:
+    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:
         """RFC 7009. False where no revocation URL is configured."""

@@ -9,7 +9,7 @@ from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.secret import Secret
 
 # A secret id is a line; more is another file.
-LARGEST = 1 << 12
+MAX_SECRET_BYTES = 1 << 12
 
 
 def write_new(path: str, make: Callable[[], Secret]) -> None:
@@ -35,7 +35,7 @@ def read(path: str) -> Secret | None:
     """What stands there; None where there is no such file."""
     try:
         with open(path, encoding="utf-8") as file:
-            return Secret(file.read(LARGEST).strip())
+            return Secret(file.read(MAX_SECRET_BYTES).strip())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -8,10 +8,8 @@ from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultDenied, VaultTicketError
 from vault_ticket_plugin.issuer import Ask
 from vault_ticket_plugin.model import Freshness, Grant
-from vault_ticket_plugin.refresh import grant_document as grants
-from vault_ticket_plugin.refresh import leased_path as leased
-from vault_ticket_plugin.refresh import notes as verdicts
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.refresh import grant_document, leased_path, notes
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.wiring import Wiring
 
 
@@ -37,23 +35,23 @@ class Report:
     exit_code: int = 0
 
 
-def report(wiring: Wiring, profile: Profile, until: Deadline) -> Report:
+def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     """Never raises an error of ours: it is the profile's problem, and is shown as such."""
     ask = wiring.asking(profile)
     if ask is not None and not wiring.settings.vault.address:
-        return _by_daemon(ask, profile, until)
+        return _by_daemon(ask, profile, deadline)
     try:
-        wiring.issuer(profile).replay(until)
-        seen = leased.look(wiring.store, profile.ticket, until)
+        wiring.issuer(profile).replay(deadline)
+        seen = leased_path.look(wiring.store, profile.ticket, deadline)
         now = wiring.store.now()
     except VaultTicketError as error:
         return Report(profile.name, problem=error.message, hint=error.hint, exit_code=error.exit_code)
     problem: VaultTicketError | None = None
     grant: Grant | None = None
     try:
-        document = wiring.store.read(profile.grant, until)
-        grant = grants.parse(document, profile.grant, profile.name)
-        verdicts.refuse_what_is_known(grant, profile, now, patient=True)
+        document = wiring.store.read(profile.grant, deadline)
+        grant = grant_document.parse(document, profile.grant, profile.name)
+        notes.raise_known_failure(grant, profile, now, patient=True)
     except VaultDenied:
         grant = None  # a reader: what it may see is shown
     except VaultTicketError as error:
@@ -80,10 +78,10 @@ def report(wiring: Wiring, profile: Profile, until: Deadline) -> Report:
     )
 
 
-def _by_daemon(ask: Ask, profile: Profile, until: Deadline) -> Report:
+def _by_daemon(ask: Ask, profile: Profile, deadline: Deadline) -> Report:
     """What is seen without Vault: the ticket, and not who refreshed it."""
     try:
-        heard = ask(0.0, until)
+        heard = ask(0.0, deadline)
     except VaultTicketError as error:
         return Report(profile.name, problem=error.message, hint=error.hint, exit_code=error.exit_code)
     if heard is None:

@@ -49,7 +49,7 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
             if any(name.endswith(".journal") and name.rpartition("-")[0] == profile for name in folder.names()):
                 return None  # a refresh token that has to be saved before anything else
         lines = (text or "").split("\n")
-        if lines[0] != MAGIC or lines[1] != stamp(config) or lines[2] != signature:
+        if lines[0] != MAGIC or lines[1] != config_version(config) or lines[2] != signature:
             return None
         wall, monotonic, fresh = [float(part) for part in lines[4].split(" ")[:3]]
     except (OSError, ValueError, IndexError):
@@ -69,7 +69,7 @@ def entry_name(profile: str, signature: str) -> str:
     return f"{profile}-{binascii.crc32(signature.encode()):08x}.ticket"
 
 
-def stamp(config: str | None) -> str:
+def config_version(config: str | None) -> str:
     """What tells one state of the configuration file from another. OSError where it is not there."""
     if config is None:
         return "-"

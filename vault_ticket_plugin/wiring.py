@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.events import Tell, nobody
+from vault_ticket_plugin.events import EventSink, nobody
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.host.cache import Cache, open_runtime
 from vault_ticket_plugin.host.lock import HostLock
@@ -24,7 +24,8 @@ from vault_ticket_plugin.issuer import Ask, Issuer
 from vault_ticket_plugin.model import Heard, Ticket
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile, Settings
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.profile import Profile
 
 if TYPE_CHECKING:
     from vault_ticket_plugin.ports import TokenEndpoint
@@ -45,7 +46,7 @@ class Wiring:
     environ: Mapping[str, str]
     cached: bool = True
     clock: Clock = HOST_CLOCK
-    tell: Tell = nobody
+    tell: EventSink = nobody
 
     @cached_property
     def runtime(self) -> Folder | None:
@@ -68,10 +69,10 @@ class Wiring:
 
         return VaultStore(self.session)
 
-    def admin(self, until: Deadline) -> Admin:
+    def admin(self, deadline: Deadline) -> Admin:
         from vault_ticket_plugin.vault.admin import Admin
 
-        return Admin(self.session, until)
+        return Admin(self.session, deadline)
 
     @cached_property
     def holder(self) -> str:
@@ -79,33 +80,33 @@ class Wiring:
         return f"{socket.gethostname()} (pid {os.getpid()}, since {to_rfc3339(self.clock.wall())})"
 
     def endpoint(self, profile: Profile) -> TokenEndpoint:
-        from vault_ticket_plugin.oauth.token_endpoint import TicketApi
+        from vault_ticket_plugin.oauth.token_endpoint import HttpTokenEndpoint
 
-        return TicketApi(profile, self.clock)
+        return HttpTokenEndpoint(profile, self.clock)
 
-    def wrap(self, ticket: Ticket, seconds: float, until: Deadline) -> Secret:
+    def wrap(self, ticket: Ticket, seconds: float, deadline: Deadline) -> Secret:
         from vault_ticket_plugin.vault import wrapping
 
-        return wrapping.wrap(self.session, ticket, seconds, until)
+        return wrapping.wrap(self.session, ticket, seconds, deadline)
 
-    def unwrap(self, token: Secret, until: Deadline) -> Ticket:
+    def unwrap(self, token: Secret, deadline: Deadline) -> Ticket:
         from vault_ticket_plugin.vault import wrapping
 
-        return wrapping.unwrap(self.session, token, until)
+        return wrapping.unwrap(self.session, token, deadline)
 
     def cache(self, profile: Profile) -> Cache:
         return Cache(
             folder=self.runtime,
             profile=profile.name,
-            identity=self.settings.identity(profile),
-            stamp=self.settings.stamp,
+            identity=self.settings.ticket_key(profile),
+            config_version=self.settings.config_version,
             signature=environment.signature(self.environ, self.settings.path),
             clock=self.clock,
             tickets=self.cached and self.settings.cache,
         )
 
     def issuer(self, profile: Profile) -> Issuer:
-        identity = self.settings.grant_identity(profile)
+        identity = self.settings.grant_key(profile)
         made: list[Transaction] = []
 
         def transact() -> Transaction:
@@ -127,7 +128,7 @@ class Wiring:
             cache=self.cache(profile),
             lock=HostLock(self.runtime, f"{profile.name}-{identity}.lock"),
             journal=self.journal,
-            grant_identity=identity,
+            grant_key=identity,
             clock=self.clock,
             ask=self.asking(profile),
         )
@@ -138,10 +139,10 @@ class Wiring:
         if path is None:
             return None
 
-        def ask(min_ttl: float, until: Deadline) -> Heard | None:
-            from vault_ticket_plugin.host import daemon_client as asking
+        def ask(min_ttl: float, deadline: Deadline) -> Heard | None:
+            from vault_ticket_plugin.host import daemon_client
 
-            return asking.ask(path, profile.name, alone, min_ttl, until)
+            return daemon_client.ask(path, profile.name, alone, min_ttl, deadline)
 
         return ask
 

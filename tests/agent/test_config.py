@@ -9,13 +9,14 @@ import pytest
 
 from tests.fakes import SimClock, Time
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.agent.config import MODES, Plan, agent_config, heartbeat
+from vault_ticket_plugin.agent.config import MODES, Plan, agent_config_text, heartbeat
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import load as config
-from vault_ticket_plugin.settings.records import Auth, Profile, Settings, Tls, VaultSettings
+from vault_ticket_plugin.settings.load import Settings, load_settings
+from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.vault import Auth, Tls, VaultSettings
 
 SUPPORT = Profile.standard("support")
 APPROLE = Auth("approle", mount="approle", role_id="r-1", secret_id_file="/etc/vault-ticket/secret_id")
@@ -26,7 +27,7 @@ def settings(auth: Auth = APPROLE, **vault: Any) -> Settings:
 
 
 def printed(profile: Profile = SUPPORT, given: Settings | None = None, **plan: Any) -> str:
-    return agent_config(given or settings(), profile, Plan(**plan))
+    return agent_config_text(given or settings(), profile, Plan(**plan))
 
 
 def active(text: str) -> list[str]:
@@ -252,31 +253,31 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def test_through_an_agent_there_is_no_login_and_no_token_of_ours(environ: dict[str, str]) -> None:
-    direct = config.load(environ)
-    through = config.load(environ | {"VAULT_TICKET_AGENT": "unix:///run/agent.sock"})
+    direct = load_settings(environ)
+    through = load_settings(environ | {"VAULT_TICKET_AGENT": "unix:///run/agent.sock"})
     assert (through.vault.unix_socket, through.vault.auth) == ("/run/agent.sock", Auth("none"))
     assert through.vault.namespace == "ops"
     assert through.profiles == direct.profiles
     profile = through.profile("support")
-    assert through.identity(profile) != direct.identity(profile)
+    assert through.ticket_key(profile) != direct.ticket_key(profile)
 
 
 def test_through_an_agent_without_any_other_address(tmp_path: Path) -> None:
-    found = config.load({"VAULT_TICKET_AGENT": "http://127.0.0.1:8100", "HOME": str(tmp_path)})
+    found = load_settings({"VAULT_TICKET_AGENT": "http://127.0.0.1:8100", "HOME": str(tmp_path)})
     assert (found.vault.address, found.vault.auth) == ("http://127.0.0.1:8100", Auth("none"))
 
 
 @pytest.mark.parametrize("wrong", ["agent.sock", "unix://agent.sock", "127.0.0.1:8100"])
 def test_an_agents_address_that_is_none_names_the_variable(environ: dict[str, str], wrong: str) -> None:
     with pytest.raises(ConfigError, match="VAULT_TICKET_AGENT"):
-        config.load(environ | {"VAULT_TICKET_AGENT": wrong})
+        load_settings(environ | {"VAULT_TICKET_AGENT": wrong})
 
 
 def test_a_mistake_in_the_file_is_told_all_the_same(environ: dict[str, str]) -> None:
     file = Path(environ["VAULT_TICKET_CONFIG"])
     file.write_text(file.read_text().replace("role_id", "roleid"))
     with pytest.raises(ConfigError, match="roleid"):
-        config.load(environ | {"VAULT_TICKET_AGENT": "unix:///run/agent.sock"})
+        load_settings(environ | {"VAULT_TICKET_AGENT": "unix:///run/agent.sock"})
 
 
 def test_the_environment_tells_one_way_from_the_other() -> None:
@@ -287,9 +288,9 @@ def test_the_environment_tells_one_way_from_the_other() -> None:
 def test_the_last_moment_of_a_deadline() -> None:
     """A caller's patience may be outstayed to save what came, but not beyond the last moment."""
     clock = SimClock(Time())
-    until = Deadline.after(20, clock, last=27)
+    deadline = Deadline.after(20, clock, last=27)
     clock.sleep(19)
-    assert until.at_least(3).left() == 3
+    assert deadline.at_least(3).left() == 3
     clock.sleep(6)
-    assert until.at_least(3).left() == until.within(60).at_least(3).left() == 2
+    assert deadline.at_least(3).left() == deadline.within(60).at_least(3).left() == 2
     assert Deadline.after(1, clock).at_least(500).left() == 500

@@ -11,17 +11,17 @@ from tests.bench.environment import ROOT, Ground
 from tests.bench.rows import measure, say
 from tests.bench.timing import Stopwatch
 
-LEAST_RUNS = 20
+MIN_RUNS = 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=report.__doc__)
-    parser.add_argument("--runs", type=int, default=40, help=f"of each command (default 40; {LEAST_RUNS} at least)")
+    parser.add_argument("--runs", type=int, default=40, help=f"of each command (default 40; {MIN_RUNS} at least)")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--markdown", action="store_true", help="renew the table in docs/performance.md")
     given = parser.parse_args()
-    if given.runs < LEAST_RUNS:
-        parser.error(f"fewer than {LEAST_RUNS} runs say little")
+    if given.runs < MIN_RUNS:
+        parser.error(f"fewer than {MIN_RUNS} runs say little")
     command = shlex.join(["scripts/bench", *(["--runs", str(given.runs)] if given.runs != 40 else [])])
     say("installing the package as a user has it …")
     with Ground() as ground:

@@ -12,9 +12,9 @@ from vault_ticket_plugin.cli.exec import NOT_EXECUTABLE, NOT_FOUND
 from vault_ticket_plugin.cli.main import COMMANDS, EPILOG, program
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.formats import FORMATS
-from vault_ticket_plugin.settings import load as config
-from vault_ticket_plugin.settings.records import AUTH_METHODS
+from vault_ticket_plugin.settings.load import load_settings
 from vault_ticket_plugin.settings.table import Table
+from vault_ticket_plugin.settings.vault import AUTH_METHODS, AUTH_REQUIRED
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -123,25 +123,25 @@ def test_the_configuration_in_readme_is_one(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", configuration(), re.DOTALL)
     path = tmp_path / "config.toml"
     path.write_text(example)
-    found = config.load({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
+    found = load_settings({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
     assert found.socket == found.daemon.listen[0].path
 
 
 def test_readme_names_every_key_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     keys: set[str] = set()
-    no_more = Table.no_more
+    reject_unknown_keys = Table.reject_unknown_keys
 
     def note(table: Table) -> None:
         keys.update(table._read)
-        no_more(table)
+        reject_unknown_keys(table)
 
     monkeypatch.setattr(Table, "no_more", note)
     path = tmp_path / "config.toml"
     for method in AUTH_METHODS:
-        needed = dict.fromkeys(config.AUTH_REQUIRED.get(method, ()), "x") | {"method": method}
+        needed = dict.fromkeys(AUTH_REQUIRED.get(method, ()), "x") | {"method": method}
         auth = ", ".join(f'{name} = "{value}"' for name, value in needed.items())
         path.write_text(f'[vault]\naddress = "https://x"\nclient_cert = "x"\nauth = {{ {auth} }}\n[profiles.p]\n')
-        config.load({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
+        load_settings({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
     assert {"socket", "allow", "users", "listen", "role_id", "hosts", "hook_timeout"} <= keys
     words = set(re.findall(r"\w+", configuration()))
     assert keys - words == set()

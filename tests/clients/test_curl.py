@@ -8,9 +8,11 @@ from tests.clients.caller import REASON, REASON_CODE, Caller
 from tests.clients.server import Guarded, Page
 from tests.support.cli import Host
 from tests.support.emulator import Emulator
-from vault_ticket_plugin.formats import PLAIN
+from vault_ticket_plugin.formats import load
+from vault_ticket_plugin.formats.interface import FormatContext
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.profile import Profile
 
 pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
 
@@ -37,7 +39,8 @@ def test_curl_is_not_started_where_we_fail(caller: Caller) -> None:
 @pytest.mark.parametrize("token", ['a"b', "a\\b", '"\\n', "a#b", 'x" url="http://127.0.0.1:1/', "%41$HOME`id`'"])
 def test_curl_reads_back_exactly_the_token(emulator: Emulator, alone: Host, token: str) -> None:
     """Whatever a server may ever call a token, it stays one value of one option."""
-    config = PLAIN["curl"](Ticket(Secret(token), "Bearer", 0.0, 1.0)) + "\n"
+    ticket, context = Ticket(Secret(token), "Bearer", 0.0, 1.0), FormatContext(Profile.standard("default"))
+    config = load("curl").render(ticket, context) + "\n"
     with Guarded(emulator, lambda _: Page(b"{}", open=True)) as server:
         done = alone.run("--silent", "--config", "-", f"{server.url}/x", stdin=config, command="curl")
         assert (done.code, done.out, done.err) == (0, "{}", "")

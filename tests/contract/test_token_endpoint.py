@@ -18,11 +18,11 @@ from vault_ticket_plugin.errors import (
     ProtocolError,
     SpendInDoubt,
 )
-from vault_ticket_plugin.model import Refreshed
-from vault_ticket_plugin.oauth.token_endpoint import TicketApi
+from vault_ticket_plugin.model import TokenResponse
+from vault_ticket_plugin.oauth.token_endpoint import HttpTokenEndpoint
 from vault_ticket_plugin.ports import TokenEndpoint
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 OVER_HTTP: dict[str, Callable[[Fault], HttpFault]] = {
     "busy": lambda fault: faults.busy(None if fault.retry_after is None else int(fault.retry_after)),
@@ -44,7 +44,7 @@ class Bench:
     wait: Callable[[float], None]
     clock: Clock = field(default=HOST_CLOCK)
 
-    def refresh(self, token: str, client: str | None = CLIENT) -> Refreshed:
+    def refresh(self, token: str, client: str | None = CLIENT) -> TokenResponse:
         return self.endpoint.refresh(Secret(token), client, Deadline.after(5, self.clock))
 
     def refreshed(self, token: str) -> tuple[str, str]:
@@ -90,7 +90,9 @@ def over_http(api: Emulator) -> Iterator[Bench]:
         return stats.refreshes, stats.repeats, stats.reuses
 
     yield Bench(
-        endpoint=TicketApi(Profile("contract", profile.grant, profile.ticket, token_url=api.token_url), HOST_CLOCK),
+        endpoint=HttpTokenEndpoint(
+            Profile("contract", profile.grant, profile.ticket, token_url=api.token_url), HOST_CLOCK
+        ),
         issue=lambda: api.issue_grant(CLIENT),
         behave=behave,
         fail=lambda fault: api.behaviour.next.append(OVER_HTTP[fault.kind](fault)),

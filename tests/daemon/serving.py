@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
 from vault_ticket_plugin.daemon.http_api import access
-from vault_ticket_plugin.daemon.http_api.app import Web
+from vault_ticket_plugin.daemon.http_api.app import HttpApi
 from vault_ticket_plugin.daemon.http_api.server import Server
 from vault_ticket_plugin.daemon.http_api.sockets import listen
 from vault_ticket_plugin.daemon.keeper import Change, Issue, Keeper
@@ -19,7 +19,8 @@ from vault_ticket_plugin.events import Event
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand, Ticket
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Allow, Listener, Profile
+from vault_ticket_plugin.settings.daemon import Listener
+from vault_ticket_plugin.settings.profile import Allow, Profile
 
 LIFETIME = 2 * 86400.0
 GOOD, OTHER = "hvs.good-for-support", "hvs.good-for-nothing"
@@ -61,7 +62,7 @@ def profile(name: str, allow: Allow | None = None) -> Profile:
 
 
 @dataclass(slots=True)
-class Reply:
+class HttpResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -90,7 +91,7 @@ class Serving:
         if self.warm:
             for name in self.profiles:
                 self.keeper.look_after(name)
-        self.web = Web(
+        self.web = HttpApi(
             self.keeper,
             self.told.append,
             lambda: b"# no metrics here\n",
@@ -129,22 +130,22 @@ class Serving:
     def tcp(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 20)
 
-    def get(self, path: str, *, tcp: bool = False, method: str = "GET", **headers: str) -> Reply:
+    def get(self, path: str, *, tcp: bool = False, method: str = "GET", **headers: str) -> HttpResponse:
         """One request over a connection of its own; `X_Vault_Token=…` names a header."""
         return exchange(self.tcp() if tcp else self.unix(), path, method, headers)
 
-    def ticket(self, token: str = GOOD, name: str = "support") -> Reply:
+    def ticket(self, token: str = GOOD, name: str = "support") -> HttpResponse:
         return self.get(f"/v1/tickets/{name}", tcp=True, X_Vault_Token=token)
 
 
-def exchange(client: socket.socket, path: str, method: str, headers: Mapping[str, str]) -> Reply:
+def exchange(client: socket.socket, path: str, method: str, headers: Mapping[str, str]) -> HttpResponse:
     connection = http.client.HTTPConnection("localhost")
     connection.sock = client
     try:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, headers=sent)
         answer = connection.getresponse()
-        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        return HttpResponse(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
     finally:
         connection.close()
 

@@ -25,8 +25,8 @@ from vault_ticket_plugin.daemon import audit as audits
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.errors import ConfigError, VaultTicketError
 from vault_ticket_plugin.events import Event, Kind
-from vault_ticket_plugin.model import Demand, Refreshed
-from vault_ticket_plugin.oauth import token_response as answer
+from vault_ticket_plugin.model import Demand, TokenResponse
+from vault_ticket_plugin.oauth import token_response
 from vault_ticket_plugin.secret import Secret
 
 PRINT = "0123456789abcdef"
@@ -326,10 +326,10 @@ class Answering:
     def __init__(self, status: int, plain: Mapping[str, object]) -> None:
         self._status, self._body = status, json.dumps(plain).encode()
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, until: Deadline) -> Refreshed:  # noqa: ARG002
-        return answer.read(self._status, {}, self._body, 3600.0, until.clock.wall())
+    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:  # noqa: ARG002
+        return token_response.read(self._status, {}, self._body, 3600.0, deadline.clock.wall())
 
-    def revoke(self, access_token: Secret, client_id: str | None, until: Deadline) -> bool:  # noqa: ARG002
+    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:  # noqa: ARG002
         raise AssertionError
 
 
@@ -361,9 +361,9 @@ def test_no_token_is_ever_written(
         world.seed(old)
         process = world.host("web-1").process()
         transaction = replace(process.transaction, endpoint=Answering(status, plain), tell=audit.tell)
-        until = process.until()
+        deadline = process.deadline()
         with contextlib.suppress(VaultTicketError):
-            transaction.refresh(transaction.look(until), Demand(), until, True)
+            transaction.refresh(transaction.look(deadline), Demand(), deadline, True)
     finally:
         audit.close()
         world.close()
@@ -394,5 +394,5 @@ def test_the_documentation_s_lines_are_the_audit_s() -> None:
     example = json.loads(text.partition("```json\n")[2].partition("```")[0])
     event = Event("hand-out", "support", "given", "uid 1000 (pid 4711)", "9f86d081884c7d65")
     assert example == json.loads(audits.line(from_rfc3339(example["time"]), event))
-    assert f"{audits.MOST_HAND_OUTS:,} hand-outs wait" in text
+    assert f"{audits.MAX_HAND_OUTS:,} hand-outs wait" in text
     assert f"within {audits.FLUSH_SECONDS:g} s" in text

@@ -19,8 +19,8 @@ class Run:
         self.host = world.host()
         issuer = self.host.process().issuer
 
-        def issue(_name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
-            issued = issuer.issued(demand, until)
+        def issue(_name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
+            issued = issuer.issued(demand, deadline)
             return issued, issuer.left(issued.ticket)
 
         self.keeper = Keeper(1, self.host.clock, lambda _change: None)

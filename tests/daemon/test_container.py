@@ -17,8 +17,7 @@ from kubernetes import client
 
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.cli.daemon import daemon
-from vault_ticket_plugin.settings import load as config
-from vault_ticket_plugin.settings.records import Settings
+from vault_ticket_plugin.settings.load import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "container"
@@ -128,7 +127,7 @@ def test_each_command_is_one_of_ours() -> None:
 def settings(tmp_path: Path) -> Settings:
     path = tmp_path / "config.toml"
     path.write_text(one("sidecar.yaml", "ConfigMap")["data"]["config.toml"])
-    return config.load({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
+    return load_settings({"VAULT_TICKET_CONFIG": str(path), "HOME": str(tmp_path)})
 
 
 def mounts(container: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -15,12 +15,14 @@ from tests.host.test_daemon_client import CLASSES
 from tests.support.cli import Host, Result
 from tests.support.process import free_port, wait_until
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.daemon.wiring import Parts
+from vault_ticket_plugin.daemon.wiring import DaemonWiring
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.host import daemon_client as asking
+from vault_ticket_plugin.host import daemon_client
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand
-from vault_ticket_plugin.settings.records import Auth, Profile, Settings, VaultSettings
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.vault import Auth, VaultSettings
 from vault_ticket_plugin.wiring import Wiring
 
 
@@ -38,13 +40,13 @@ def test_the_real_server_tells_every_error_so_that_it_is_known_again(tmp_path: P
             if hasattr(error, "retry_after"):
                 error.retry_after = 42.0
             with pytest.raises(VaultTicketError) as caught:
-                asking.ask(str(serving.path), "support", True, 0.0, Deadline.after(20))
+                daemon_client.ask(str(serving.path), "support", True, 0.0, Deadline.after(20))
             assert (type(caught.value), vars(caught.value)) == (kind, vars(error))
 
 
 def test_the_real_servers_ticket_has_its_times(tmp_path: Path) -> None:
     with Serving(tmp_path) as serving:
-        heard = asking.ask(str(serving.path), "support", True, 300.0, Deadline.after(20))
+        heard = daemon_client.ask(str(serving.path), "support", True, 300.0, Deadline.after(20))
         kept = serving.keeper.ready("support")
         assert kept is not None
         assert heard is not None
@@ -53,7 +55,7 @@ def test_the_real_servers_ticket_has_its_times(tmp_path: Path) -> None:
             float(int(time)) for time in (kept.ticket.issued_at, kept.ticket.expires_at)
         )
         assert 0 <= heard.ticket.left(heard.now) - kept.left_at(serving.clock.monotonic()) < 2
-        assert asking.is_well(str(serving.path), Deadline.after(20))
+        assert daemon_client.is_alive(str(serving.path), Deadline.after(20))
 
 
 def test_the_real_server_lets_in_whom_the_profile_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +63,8 @@ def test_the_real_server_lets_in_whom_the_profile_allows(tmp_path: Path, monkeyp
     with Serving(tmp_path) as serving:
         monkeypatch.setattr("vault_ticket_plugin.daemon.http_api.access.may_have", lambda _peer, _profile: False)
         for name in ("support", "billing"):
-            with pytest.raises(asking.NotAllowed):
-                asking.hear(str(serving.path), name, 0.0, Deadline.after(20))
+            with pytest.raises(daemon_client.NotAllowed):
+                daemon_client.hear(str(serving.path), name, 0.0, Deadline.after(20))
 
 
 # -- the program, for real
@@ -141,7 +143,7 @@ def test_the_daemon_itself_asks_no_daemon(tmp_path: Path) -> None:
     vault = VaultSettings("https://vault.example:8200", Auth("none"))
     settings = Settings(vault, socket=str(tmp_path / "socket"))
     environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    for kind, asks in ((Wiring, True), (Parts, False)):
+    for kind, asks in ((Wiring, True), (DaemonWiring, False)):
         wiring = kind(settings, environ)
         assert (wiring.issuer(settings.profile("support")).ask is not None) == asks
         wiring.close()

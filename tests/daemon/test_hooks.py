@@ -21,8 +21,8 @@ from vault_ticket_plugin.daemon.keeper import Change
 from vault_ticket_plugin.errors import GrantRejected
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import load as config
 from vault_ticket_plugin.settings.daemon import HOOKS
+from vault_ticket_plugin.settings.load import load_settings
 
 TICKET = Ticket(Secret("an-access-token"), "Bearer", 1795478722.0, 1795482322.0)
 ERROR = GrantRejected("the refresh token is dead", "Make a new one.", "invalid_grant")
@@ -349,7 +349,7 @@ def test_the_documentation_has_each_hook_and_each_variable(tmp_path: Path) -> No
     assert hooks.details(DEAD).keys() <= set(re.findall(r"`(VAULT_TICKET_\w+)`", text))
     snippet = tmp_path / "config.toml"
     snippet.write_text(text.partition("```toml\n")[2].partition("```")[0])
-    found = config.load({"VAULT_TICKET_CONFIG": str(snippet), "HOME": str(tmp_path), "VAULT_ADDR": "https://vault"})
+    found = load_settings({"VAULT_TICKET_CONFIG": str(snippet), "HOME": str(tmp_path), "VAULT_ADDR": "https://vault"})
     assert set(found.daemon.hooks) == {"dead", "recovered"}
-    assert f"first {hooks.MOST_LINES} lines" in text
-    assert f"{hooks.MOST_WAITING:,} may wait" in text
+    assert f"first {hooks.MAX_LINES} lines" in text
+    assert f"{hooks.MAX_WAITING:,} may wait" in text

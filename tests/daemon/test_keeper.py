@@ -23,7 +23,7 @@ from vault_ticket_plugin.errors import (
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 HOUR = 3600.0
 
@@ -39,9 +39,9 @@ class Source:
         self.made = 0
         self.before: Callable[[str], None] = lambda _name: None
 
-    def issue(self, name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
+    def issue(self, name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
         self.asked.append((name, demand))
-        assert 0 < until.left() <= 30
+        assert 0 < deadline.left() <= 30
         self.before(name)
         if self.error is not None and self.usable is None:
             raise self.error
@@ -66,11 +66,11 @@ class Site:
     def configure(self, *names: str, identity: str = "1") -> None:
         self.keeper.replace({name: (Profile.standard(name), identity) for name in names}, self.source.issue)
 
-    def until(self) -> Deadline:
+    def deadline(self) -> Deadline:
         return Deadline.after(20, self.clock)
 
     def token(self, name: str, min_ttl: float = 0.0) -> str:
-        return self.keeper.ticket(name, min_ttl, self.until()).ticket.access_token.reveal()
+        return self.keeper.ticket(name, min_ttl, self.deadline()).ticket.access_token.reveal()
 
     def told(self) -> list[tuple[str, str]]:
         return [(change.what, change.profile) for change in self.changes]

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vault_ticket_plugin import __version__
 from vault_ticket_plugin.daemon.keeper import State
-from vault_ticket_plugin.daemon.metrics import BUCKETS, MOST_CALLS, OUTCOMES, Metrics
+from vault_ticket_plugin.daemon.metrics import BUCKETS, MAX_CALLS, OUTCOMES, Metrics
 from vault_ticket_plugin.events import Event
 
 DOCS = Path(__file__).parents[2] / "docs" / "daemon.md"
@@ -101,11 +101,11 @@ def test_times_of_calls_to_vault_and_to_the_token_endpoint() -> None:
 
 def test_calls_of_unbounded_names_become_one_series() -> None:
     metrics = Metrics()
-    for number in range(10 * MOST_CALLS):
+    for number in range(10 * MAX_CALLS):
         metrics.vault_seconds(f"secret/{number}", 0.01, True)
     counts = values(families(metrics)["vault_ticket_vault_request_duration_seconds"], "_count")
-    assert len(counts) == MOST_CALLS + 1
-    assert counts["other", "ok"] == 9 * MOST_CALLS
+    assert len(counts) == MAX_CALLS + 1
+    assert counts["other", "ok"] == 9 * MAX_CALLS
 
 
 def test_the_process_is_described_and_the_version_told() -> None:

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from vault_ticket_plugin.daemon.schedule import RETRY_LONGEST, SPREAD, START_RATE, Schedule
+from vault_ticket_plugin.daemon.schedule import BACKOFF_MAX, SPREAD, START_RATE, Schedule
 from vault_ticket_plugin.model import Ticket, Windows
 from vault_ticket_plugin.secret import Secret
 
@@ -58,7 +58,7 @@ def test_failures_are_tried_again_ever_later_but_several_times_before_a_ticket_e
         _, at = first_due(schedule)
         waits.append(at - now)
         now = at
-    assert waits[0] <= 1.0 < waits[4] < waits[-1] <= RETRY_LONGEST
+    assert waits[0] <= 1.0 < waits[4] < waits[-1] <= BACKOFF_MAX
     ends = now + 60.0
     tries = 0
     while now < ends:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
-from vault_ticket_plugin.daemon import systemd_credentials as credentials
+from vault_ticket_plugin.daemon import systemd_credentials
 from vault_ticket_plugin.daemon.keeper import Kept
 from vault_ticket_plugin.daemon.systemd_credentials import AT_ONCE, Asker, Credentials, who_asks
 from vault_ticket_plugin.errors import VaultTicketError, VaultUnreachable
@@ -22,7 +22,7 @@ from vault_ticket_plugin.secret import Secret
 
 TOKEN = Secret("an-access-token")
 # What systemd accepts at the most (CREDENTIAL_SIZE_MAX in its creds-util.h).
-LARGEST_CREDENTIAL = 1 << 20
+MAX_CREDENTIAL_BYTES = 1 << 20
 
 
 class Source:
@@ -34,10 +34,10 @@ class Source:
         self.error: VaultTicketError | None = None
         self.asked: list[str] = []
 
-    def ticket(self, name: str, min_ttl: float, until: Deadline) -> Kept:
+    def ticket(self, name: str, min_ttl: float, deadline: Deadline) -> Kept:
         self.asked.append(name)
         assert min_ttl == 0
-        assert self.free.wait(until.left())
+        assert self.free.wait(deadline.left())
         if self.error is not None:
             raise self.error
         return Kept(Ticket(TOKEN, "Bearer", 0.0, 3600.0), 3600.0, HOST_CLOCK.monotonic())
@@ -62,8 +62,8 @@ def path(tmp_path: Path) -> Path:
 def served(source: Source, events: list[Event], path: Path) -> Iterator[Callable[[], None]]:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
-    listening.listen(credentials.BACKLOG)
-    end = credentials.serve(listening, source, events.append)
+    listening.listen(systemd_credentials.BACKLOG)
+    end = systemd_credentials.serve(listening, source, events.append)
     yield end
     source.free.set()
     end()
@@ -84,7 +84,7 @@ def answer(client: socket.socket) -> bytes:
     """All of it, as systemd reads it: to the end, or to the first byte that is too much."""
     found = bytearray()
     with client:
-        while len(found) <= LARGEST_CREDENTIAL and (piece := client.recv(65536)):
+        while len(found) <= MAX_CREDENTIAL_BYTES and (piece := client.recv(65536)):
             found += piece
     return bytes(found)
 
@@ -99,7 +99,7 @@ def as_systemd(unit: str, credential: str) -> str:
 
 def refused(found: bytes) -> bool:
     """Whether systemd would not start the unit: an empty answer is a credential, a larger one is not."""
-    return len(found) > LARGEST_CREDENTIAL and not found.strip(b"\0")
+    return len(found) > MAX_CREDENTIAL_BYTES and not found.strip(b"\0")
 
 
 @pytest.mark.usefixtures("served")
@@ -205,7 +205,7 @@ def test_many_units_that_start_at_once_are_all_answered_a_few_at_a_time(
 def test_whoever_goes_away_or_never_reads_keeps_nobody_else_waiting(
     path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(systemd_credentials, "SEND_SECONDS", 0.05)
     for _ in range(AT_ONCE):
         connect(path, as_systemd("gone.service", "support")).close()
     source.error = VaultUnreachable("Vault does not answer", "Look at it.")  # a long answer, so that it matters

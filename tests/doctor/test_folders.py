@@ -6,14 +6,14 @@ from typing import cast
 
 import pytest
 
-from vault_ticket_plugin.doctor import host
-from vault_ticket_plugin.doctor.context import Context
-from vault_ticket_plugin.settings.records import Auth
+from vault_ticket_plugin.doctor import folders
+from vault_ticket_plugin.doctor.context import DoctorContext
+from vault_ticket_plugin.settings.vault import Auth
 
 
-def context(secret_id: Path) -> Context:
+def context(secret_id: Path) -> DoctorContext:
     auth = Auth(method="approle", secret_id_file=str(secret_id))
-    return cast(Context, SimpleNamespace(alone=False, settings=SimpleNamespace(vault=SimpleNamespace(auth=auth))))
+    return cast(DoctorContext, SimpleNamespace(alone=False, settings=SimpleNamespace(vault=SimpleNamespace(auth=auth))))
 
 
 def test_a_secret_id_that_systemd_keeps_is_not_open_though_its_mode_says_so(
@@ -22,6 +22,6 @@ def test_a_secret_id_that_systemd_keeps_is_not_open_though_its_mode_says_so(
     path = tmp_path / "secret_id"
     path.write_text("x\n")
     path.chmod(0o440)
-    assert host.login_files(context(path)).status == "warn"
-    monkeypatch.setattr(host, "SYSTEMD_CREDENTIALS", f"{tmp_path}/")
-    assert host.login_files(context(path)).status == "pass"
+    assert folders.login_files(context(path)).status == "warn"
+    monkeypatch.setattr(folders, "SYSTEMD_CREDENTIALS", f"{tmp_path}/")
+    assert folders.login_files(context(path)).status == "pass"

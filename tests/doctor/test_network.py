@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from tests.support.tls import Certificate
 from vault_ticket_plugin.doctor import network
 from vault_ticket_plugin.doctor.network import Target
-from vault_ticket_plugin.settings.records import Tls
+from vault_ticket_plugin.settings.vault import Tls
 
 
 def target(url: str, unix_socket: str | None = None) -> Target:

@@ -19,7 +19,7 @@ from tests.support.process import free_port, wait_until
 from tests.support.tls import loopback_certificate
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.load import load_settings
 
 Found = dict[str, dict[str, Any]]
 
@@ -199,12 +199,12 @@ def test_a_state_folder_that_others_can_write(well: Site) -> None:
 @pytest.mark.parametrize("place", ["runtime", "state"])
 def test_a_journal_that_waits(well: Site, place: str) -> None:
     """In memory, as after SIGKILL, or on disk, as after Vault was away."""
-    settings = config.load(well.helper.env())
+    settings = load_settings(well.helper.env())
     profile = settings.profile(well.profile)
     entry = Entry(
         kind="rotation",
         profile=profile.name,
-        grant=settings.grant_identity(profile),
+        grant=settings.grant_key(profile),
         where=profile.grant,
         spent="0" * 16,
         refresh_token=Secret("the-only-good-one"),

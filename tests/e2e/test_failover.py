@@ -14,7 +14,7 @@ from tests.support.emulator import Emulator
 from tests.support.process import wait_until
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.model import Demand, Document, Location
-from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.settings.load import load_settings
 from vault_ticket_plugin.vault.kv import VaultStore
 from vault_ticket_plugin.wiring import Wiring
 
@@ -58,9 +58,9 @@ def test_a_lagging_standby_serves_no_stale_spend(fleet: Fleet, cluster: RaftClus
     newest, stale = 0, 0
     read, write = VaultStore.read, VaultStore.write
 
-    def watched_read(store: VaultStore, where: Location, until: Deadline) -> Document:
+    def watched_read(store: VaultStore, where: Location, deadline: Deadline) -> Document:
         nonlocal stale
-        found = read(store, where, until)
+        found = read(store, where, deadline)
         stale += where.path == fleet.grant_path and found.version < newest
         return found
 
@@ -88,7 +88,7 @@ def test_a_lagging_standby_serves_no_stale_spend(fleet: Fleet, cluster: RaftClus
 
 def wiring(fleet: Fleet, name: str) -> Wiring:
     environ = fleet.host(name).env()
-    return Wiring(config.load(environ), environ, cached=False)
+    return Wiring(load_settings(environ), environ, cached=False)
 
 
 def test_hosts_at_all_three_nodes_share_one_refresh(fleet: Fleet, cluster: RaftCluster, emulator: Emulator) -> None:

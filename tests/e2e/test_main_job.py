@@ -272,8 +272,8 @@ def test_force_gets_another_one_each_time(site: Site) -> None:
 
 def test_timeout_bounds_the_wait_for_another_holder(site: Site) -> None:
     token = site.store(None, "--no-verify")
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
-    claim = {"id": "other", "holder": "another-host (pid 1)", "until": until, "fingerprint": "f"}
+    deadline = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
+    claim = {"id": "other", "holder": "another-host (pid 1)", "until": deadline, "fingerprint": "f"}
     site.put_grant({"refresh_token": token, "client_id": CLIENT, "vault_ticket": {"claim": claim}})
     done = site.get("--timeout", "1s", timeout=20)
     assert (done.code, done.out) == (75, "")

@@ -45,8 +45,8 @@ def on_terminal(host: Host, *args: str, columns: int = 100, env: Mapping[str, st
 
 def chunks(terminal: int) -> Iterator[bytes]:
     """Until the other side is closed, which Linux tells by EIO."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 1.0)[0]:
             continue
         try:

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault_ticket_plugin.errors import ConfigError, GrantRejected, VaultTicketError
-from vault_ticket_plugin.formats import FORMATS, PLAIN
-from vault_ticket_plugin.formats.interface import Context
+from vault_ticket_plugin.formats import CACHEABLE, FORMATS, load
+from vault_ticket_plugin.formats.interface import FormatContext
 from vault_ticket_plugin.helpers import git
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 PROFILE = replace(Profile.standard("support"), client_id="4711", hosts=("registry.example.org",))
 KUBERNETES = "client.authentication.k8s.io"
@@ -30,8 +30,8 @@ def ticket(token: str = "abc.def", expires_at: float = 1_800_000_000.9) -> Ticke
     return Ticket(Secret(token), "Bearer", 1_799_996_400.0, expires_at)
 
 
-def context(environ: Mapping[str, str] | None = None, question: str = "", **changes: object) -> Context:
-    return Context(replace(PROFILE, **changes), environ or {}, question)  # type: ignore[arg-type]
+def context(environ: Mapping[str, str] | None = None, question: str = "", **changes: object) -> FormatContext:
+    return FormatContext(replace(PROFILE, **changes), environ or {}, question)  # type: ignore[arg-type]
 
 
 def jwt(claims: object) -> str:
@@ -41,7 +41,7 @@ def jwt(claims: object) -> str:
 def test_what_each_prints() -> None:
     """Byte for byte: whoever changes one must want it."""
     environ = {"GITHUB_OUTPUT": "/tmp/output"}
-    printed = {name: form.show(ticket(), context(environ)) for name, form in FORMATS.items() if name not in OWN}
+    printed = {name: load(name).render(ticket(), context(environ)) for name in FORMATS if name not in OWN}
     assert printed == {
         "aws": '{"Version": 1, "AccessKeyId": "4711", "SecretAccessKey": "abc.def", "SessionToken": "abc.def", '
         '"Expiration": "2027-01-15T08:00:00Z"}',
@@ -59,18 +59,18 @@ def test_what_each_prints() -> None:
 OWN = ("json", "token", "header", "env")
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", CACHEABLE)
 @given(token=tokens)
 def test_a_plain_format_is_one_line_without_a_tab(name: str, token: str) -> None:
     """The cache keeps it as a line of its own, and prints what the registry's format would."""
-    text = PLAIN[name](ticket(token))
+    text = load(name).render(ticket(token), FormatContext(Profile.standard("other")))
     assert not {"\n", "\t"} & set(text)
-    assert FORMATS[name].show(ticket(token), context()) == text
+    assert load(name).render(ticket(token), context()) == text
 
 
 def test_plain_formats_ask_nothing_and_need_no_more_than_the_ticket() -> None:
-    for name in PLAIN:
-        form = FORMATS[name]
+    for name in CACHEABLE:
+        form = load(name)
         assert (form.asks, form.appended, form.early(context())) == (False, None, None)
 
 
@@ -96,7 +96,7 @@ def curl_reads(line: str) -> tuple[str, str]:
 
 @given(token=anything)
 def test_whatever_a_token_is_curl_reads_one_option_with_one_value(token: str) -> None:
-    text = PLAIN["curl"](ticket(token))
+    text = load("curl").render(ticket(token), context())
     assert not re.search(r"[\n\r\0]", text)
     assert curl_reads(text) == ("oauth2-bearer", token.replace("\0", ""))
 
@@ -106,7 +106,7 @@ def test_whatever_a_token_is_curl_reads_one_option_with_one_value(token: str) ->
 
 def test_the_access_key_is_the_profile_s_client_id_else_the_token_s_own() -> None:
     for given_id, token, expected in (("4711", jwt({"cid": "0815"}), "4711"), (None, jwt({"cid": "0815"}), "0815")):
-        text = FORMATS["aws"].show(ticket(token), context(client_id=given_id))
+        text = load("aws").render(ticket(token), context(client_id=given_id))
         assert json.loads(text)["AccessKeyId"] == expected
 
 
@@ -116,7 +116,7 @@ def test_the_access_key_is_the_profile_s_client_id_else_the_token_s_own() -> Non
 )
 def test_without_any_client_id_aws_is_told_which_key_to_set(token: str) -> None:
     with pytest.raises(ConfigError, match="Client ID") as refused:
-        FORMATS["aws"].show(ticket(token), context(client_id=None))
+        load("aws").render(ticket(token), context(client_id=None))
     assert "client_id under [profiles.support]" in refused.value.hint
 
 
@@ -126,8 +126,8 @@ def test_without_any_client_id_aws_is_told_which_key_to_set(token: str) -> None:
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
 def test_kubernetes_gets_the_version_that_it_asks_for(version: str) -> None:
     environ = {"KUBERNETES_EXEC_INFO": json.dumps({"apiVersion": f"{KUBERNETES}/{version}", "spec": {}})}
-    assert FORMATS["kubernetes"].early(context(environ)) is None
-    assert json.loads(FORMATS["kubernetes"].show(ticket(), context(environ)))["apiVersion"] == f"{KUBERNETES}/{version}"
+    assert load("kubernetes").early(context(environ)) is None
+    assert json.loads(load("kubernetes").render(ticket(), context(environ)))["apiVersion"] == f"{KUBERNETES}/{version}"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_kubernetes_gets_the_version_that_it_asks_for(version: str) -> None:
 )
 def test_kubernetes_versions_that_we_do_not_know_are_refused_early(info: str) -> None:
     with pytest.raises(ConfigError, match="KUBERNETES_EXEC_INFO"):
-        FORMATS["kubernetes"].early(context({"KUBERNETES_EXEC_INFO": info}))
+        load("kubernetes").early(context({"KUBERNETES_EXEC_INFO": info}))
 
 
 # -- google
@@ -146,22 +146,22 @@ def test_kubernetes_versions_that_we_do_not_know_are_refused_early(info: str) ->
     [(GrantRejected("it is dead", "Store another."), "it is dead. Store another."), (VaultTicketError("a"), "a")],
 )
 def test_google_reads_a_failure(error: VaultTicketError, message: str) -> None:
-    fail = FORMATS["google"].fail
+    fail = load("google").fail
     assert fail is not None
     expected = {"version": 1, "success": False, "code": type(error).__name__, "message": message}
     assert json.loads(fail(error)) == expected
 
 
 def test_only_google_is_told_of_failures_on_standard_output() -> None:
-    assert [name for name, form in FORMATS.items() if form.fail or form.quiet] == ["google"]
-    assert [name for name, form in FORMATS.items() if form.one_line] == ["terraform"]
+    assert [name for name in FORMATS if load(name).fail or load(name).quiet] == ["google"]
+    assert [name for name in FORMATS if load(name).one_line] == ["terraform"]
 
 
 # -- bazel
 
 
 def test_bazel_is_answered_early_for_hosts_that_are_not_the_profile_s() -> None:
-    early = FORMATS["bazel"].early
+    early = load("bazel").early
     assert early(context(question='{"uri": "https://registry.example.org/x?y#z"}')) is None
     for uri in ("https://other.example.org/", "http://registry.example.org", "https://u@registry.example.org", ""):
         assert early(context(question=json.dumps({"uri": uri}))) == '{"headers": {}}'
@@ -170,7 +170,7 @@ def test_bazel_is_answered_early_for_hosts_that_are_not_the_profile_s() -> None:
 @given(question=st.text() | st.from_regex(r'\{"uri": .*\}'))
 def test_no_question_of_bazel_s_brings_anything_but_an_answer_or_our_error(question: str) -> None:
     with contextlib.suppress(ConfigError):
-        assert FORMATS["bazel"].early(context(question=question)) in (None, '{"headers": {}}')
+        assert load("bazel").early(context(question=question)) in (None, '{"headers": {}}')
 
 
 # -- github-actions
@@ -178,14 +178,14 @@ def test_no_question_of_bazel_s_brings_anything_but_an_answer_or_our_error(quest
 
 @given(token=anything)
 def test_a_mask_is_one_command_that_the_runner_reads_back(token: str) -> None:
-    text = FORMATS["github-actions"].show(ticket(token), context())
+    text = load("github-actions").render(ticket(token), context())
     assert not {"\n", "\r"} & set(text)
     value = text.removeprefix("::add-mask::")
     assert value.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%") == token
 
 
 def test_an_output_goes_to_the_step_s_file() -> None:
-    appended = FORMATS["github-actions"].appended
+    appended = load("github-actions").appended
     assert appended is not None
     found = appended(ticket(), context({"GITHUB_OUTPUT": "/tmp/output"}))
     assert (found.path, found.line) == ("/tmp/output", "access_token=abc.def")
@@ -195,7 +195,7 @@ def test_an_output_goes_to_the_step_s_file() -> None:
 @pytest.mark.parametrize("environ", [{}, {"GITHUB_OUTPUT": ""}])
 def test_without_a_step_s_file_it_is_refused_early(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="GITHUB_OUTPUT"):
-        FORMATS["github-actions"].early(context(environ))
+        load("github-actions").early(context(environ))
 
 
 # -- git

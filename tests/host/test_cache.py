@@ -14,7 +14,7 @@ from vault_ticket_plugin import errors, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import EndpointUnavailable, GrantRejected, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.folder import Folder
-from vault_ticket_plugin.host.cache import COOLDOWN_LONGEST, RETRY_AFTER_LONGEST, Cache, open_runtime
+from vault_ticket_plugin.host.cache import COOLDOWN_MAX, MAX_RETRY_AFTER, Cache, open_runtime
 from vault_ticket_plugin.model import Ticket, Windows
 from vault_ticket_plugin.secret import Secret
 
@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 @pytest.fixture
 def cache(folder: Folder, clock: Simulated) -> Cache:
-    return Cache(folder, "support", identity="i" * 16, stamp="-", signature="(d)", clock=clock)
+    return Cache(folder, "support", identity="i" * 16, config_version="-", signature="(d)", clock=clock)
 
 
 def entry(cache: Cache, ending: str = ".ticket") -> Path:
@@ -117,7 +117,7 @@ class TestTickets:
     def test_a_file_that_changed_leaves_the_entry_to_the_identity(self, cache: Cache) -> None:
         """A comment in the configuration is no reason to ask Vault."""
         cache.put(TICKET, NOW, WINDOWS)
-        assert replace(cache, stamp="/etc/x 1 2 3").ticket() is not None
+        assert replace(cache, config_version="/etc/x 1 2 3").ticket() is not None
 
     @pytest.mark.parametrize("line", range(6))
     @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ class TestFailures:
     def test_a_failure_long_after_the_last_begins_anew(self, cache: Cache, clock: Simulated) -> None:
         for _ in range(5):
             cache.remember(VaultUnreachable("no answer"))
-        clock.sleep(16 + COOLDOWN_LONGEST + 1)
+        clock.sleep(16 + COOLDOWN_MAX + 1)
         cache.remember(VaultUnreachable("no answer"))
         found = cache.failure()
         assert found is not None
@@ -292,7 +292,7 @@ class TestFailures:
         assert cache.failure() is None
         cache.clear_failure()
 
-    @pytest.mark.parametrize(("asked", "kept"), [(120.0, 120.0), (0.0, 1.0), (None, 1.0), (1e9, RETRY_AFTER_LONGEST)])
+    @pytest.mark.parametrize(("asked", "kept"), [(120.0, 120.0), (0.0, 1.0), (None, 1.0), (1e9, MAX_RETRY_AFTER)])
     def test_what_the_server_asks_for_is_kept_up_to_an_hour(
         self, cache: Cache, asked: float | None, kept: float
     ) -> None:
@@ -354,7 +354,7 @@ class TestFailures:
         whole = path.read_bytes()
         path.write_bytes(whole[:at] + damage + whole[at + len(damage) :])
         found = cache.failure()
-        assert found is None or 0 < found.seconds <= RETRY_AFTER_LONGEST
+        assert found is None or 0 < found.seconds <= MAX_RETRY_AFTER
         cache.remember(VaultUnreachable("no answer"))
         cache.clear_failure()
 

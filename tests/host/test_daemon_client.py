@@ -27,8 +27,7 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.formats.plain import as_json
-from vault_ticket_plugin.host import daemon_client as asking
+from vault_ticket_plugin.host import daemon_client
 from vault_ticket_plugin.issuer import Ask
 from vault_ticket_plugin.model import Heard, Ticket
 from vault_ticket_plugin.secret import Secret
@@ -47,10 +46,14 @@ class Answer(NamedTuple):
 Serve = Callable[[str], Answer]
 
 
+def document(ticket: Ticket) -> str:
+    return json_document.render(ticket, FormatContext(Profile.standard("any")))
+
+
 def given(ticket: Ticket = GIVEN, now: float = NOW, **changes: str) -> Answer:
     """A hand-out, as the contract has it."""
     times = {"Date": formatdate(now, usegmt=True), "Last-Modified": formatdate(ticket.issued_at, usegmt=True)}
-    return Answer(200, {"Content-Type": "application/json"} | times | changes, as_json(ticket).encode())
+    return Answer(200, {"Content-Type": "application/json"} | times | changes, document(ticket).encode())
 
 
 def problem(error: VaultTicketError, **changes: Any) -> Answer:
@@ -109,7 +112,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def ask(path: Path, alone: bool = False, min_ttl: float = 0.0, seconds: float = 20.0) -> Heard | None:
-    return asking.ask(str(path), "support", alone, min_ttl, Deadline.after(seconds))
+    return daemon_client.ask(str(path), "support", alone, min_ttl, Deadline.after(seconds))
 
 
 # -- one request
@@ -198,10 +201,10 @@ NO_DAEMON = {
     "no JSON": given()._replace(body=b"given-1"),
     "no object in it": given()._replace(body=b'["given-1"]'),
     "no token": given()._replace(body=b"{}"),
-    "a token that is none": given()._replace(body=as_json(GIVEN).replace("given-1", "a b").encode()),
-    "no Date": Answer(200, {"Last-Modified": formatdate(NOW)}, as_json(GIVEN).encode()),
+    "a token that is none": given()._replace(body=document(GIVEN).replace("given-1", "a b").encode()),
+    "no Date": Answer(200, {"Last-Modified": formatdate(NOW)}, document(GIVEN).encode()),
     "a Date that is none": given(Date="today"),
-    "no time of issue": Answer(200, {"Date": formatdate(NOW)}, as_json(GIVEN).encode()),
+    "no time of issue": Answer(200, {"Date": formatdate(NOW)}, document(GIVEN).encode()),
     "expired": given(now=NOW + 3000),
 }
 
@@ -240,7 +243,7 @@ def test_where_nobody_listens_vault_is_asked_or_both_are_named(path: Path, make:
 
 def test_a_daemon_that_answers_nothing_holds_nobody_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever can ask Vault goes there soon; whoever can't waits to the end of the caller's time."""
-    monkeypatch.setattr(asking, "PATIENCE", 0.1)
+    monkeypatch.setattr(daemon_client, "PATIENCE", 0.1)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -250,7 +253,7 @@ def test_a_daemon_that_answers_nothing_holds_nobody_up(path: Path, monkeypatch: 
 
 
 def test_who_has_no_vault_waits_for_the_daemons_refresh(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "PATIENCE", 0.1)
+    monkeypatch.setattr(daemon_client, "PATIENCE", 0.1)
     done = threading.Event()
 
     def slow(_: str) -> Answer:
@@ -276,10 +279,10 @@ def test_who_is_not_allowed_asks_vault_or_is_told_what_would_let_them_in(path: P
 @pytest.mark.parametrize("status", [200, 503])
 def test_a_daemons_health(path: Path, status: int) -> None:
     with daemon(path, lambda _: Answer(status, {}, b"")) as asked:
-        assert asking.is_well(str(path), Deadline.after(20)) == (status == 200)
+        assert daemon_client.is_alive(str(path), Deadline.after(20)) == (status == 200)
     assert asked == ["/healthz"]
-    with pytest.raises(asking.NoAnswer):
-        asking.is_well(f"{path}-not", Deadline.after(20))
+    with pytest.raises(daemon_client.NoAnswer):
+        daemon_client.is_alive(f"{path}-not", Deadline.after(20))
 
 
 # -- in the issuer
@@ -292,8 +295,8 @@ class Told:
         self.says = says
         self.asked: list[float] = []
 
-    def __call__(self, min_ttl: float, until: Deadline) -> Heard | None:
-        assert not until.passed()
+    def __call__(self, min_ttl: float, deadline: Deadline) -> Heard | None:
+        assert not deadline.passed()
         said = self.says[min(len(self.asked), len(self.says) - 1)]
         self.asked.append(min_ttl)
         if isinstance(said, VaultTicketError):

@@ -19,9 +19,9 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
     VaultTicketError,
 )
-from vault_ticket_plugin.model import Refreshed
-from vault_ticket_plugin.oauth import token_response as answer
-from vault_ticket_plugin.oauth.token_response import LONGEST_LIFETIME
+from vault_ticket_plugin.model import TokenResponse
+from vault_ticket_plugin.oauth import token_response
+from vault_ticket_plugin.oauth.token_response import MAX_LIFETIME
 from vault_ticket_plugin.secret import Secret
 
 NOW = 1_800_000_000.0
@@ -35,12 +35,12 @@ SOUND: Mapping[str, Any] = {
 }
 
 
-def read(status: int, body: object, headers: Mapping[str, str] | None = None) -> Refreshed:
+def read(status: int, body: object, headers: Mapping[str, str] | None = None) -> TokenResponse:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return answer.read(status, headers or {}, content, DEFAULT, NOW)
+    return token_response.read(status, headers or {}, content, DEFAULT, NOW)
 
 
-def success(*without: str, **fields: object) -> Refreshed:
+def success(*without: str, **fields: object) -> TokenResponse:
     plain = {name: value for name, value in SOUND.items() if name not in without}
     return read(200, plain | fields)
 
@@ -65,7 +65,7 @@ OUTCOMES: list[tuple[int, object, type[VaultTicketError]]] = [
     (401, {"error": "invalid_grant"}, DEAD),
     (403, {"error": "invalid_grant", "error_description": "expired"}, DEAD),
     # configuration
-    *((400, {"error": code}, CLIENT) for code in sorted(answer.CLIENT_ERRORS)),
+    *((400, {"error": code}, CLIENT) for code in sorted(token_response.CLIENT_ERRORS)),
     (401, {"error": "invalid_client"}, CLIENT),
     (401, {"error": "something else"}, CLIENT),
     (401, HTML, CLIENT),
@@ -140,7 +140,7 @@ class TestLifetime:
             ("3599.0", 3599.0),
             (1, 1.0),
             (0.001, 0.001),
-            (LONGEST_LIFETIME, LONGEST_LIFETIME),
+            (MAX_LIFETIME, MAX_LIFETIME),
         ],
     )
     def test_a_number_or_a_numeric_text_is_the_lifetime(self, expires_in: object, seconds: float) -> None:
@@ -150,7 +150,7 @@ class TestLifetime:
         "expires_in",
         [
             *(0, -1, -3600, "-1", "0", "", "soon", "NaN", "inf", "-inf", "1e999", True, False, [], [3600], {}),
-            *(math.nan, math.inf, -math.inf, 10**12, 10**400, LONGEST_LIFETIME + 1, "9" * 5000),
+            *(math.nan, math.inf, -math.inf, 10**12, 10**400, MAX_LIFETIME + 1, "9" * 5000),
         ],
         ids=lambda value: repr(value)[:16],
     )
@@ -172,7 +172,7 @@ class TestLifetime:
         """This host's may be hours off."""
         plain = {"access_token": jwt({"exp": NOW + 900})}
         date = formatdate(NOW + 300, usegmt=True)
-        shifted = answer.read(200, {"date": date}, json.dumps(plain).encode(), DEFAULT, NOW - 86400)
+        shifted = token_response.read(200, {"date": date}, json.dumps(plain).encode(), DEFAULT, NOW - 86400)
         assert shifted.expires_in == pytest.approx(900 - 300)
 
     @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 99 Foo 2026", "0" * 5000])
@@ -180,7 +180,7 @@ class TestLifetime:
         plain = {"access_token": jwt({"exp": NOW + 900})}
         assert read(200, plain, {"date": date}).expires_in == pytest.approx(900)
 
-    @pytest.mark.parametrize("expiry", [NOW, NOW - 1, 0, -1, NOW + 2 * LONGEST_LIFETIME, 1e300, math.nan, math.inf])
+    @pytest.mark.parametrize("expiry", [NOW, NOW - 1, 0, -1, NOW + 2 * MAX_LIFETIME, 1e300, math.nan, math.inf])
     def test_a_jwt_that_is_over_or_absurd_is_an_error(self, expiry: float) -> None:
         with pytest.raises(ProtocolError, match="expires_in"):
             read(200, {"access_token": jwt({"exp": expiry})})
@@ -290,7 +290,7 @@ class TestRetryAfter:
         assert busy.value.retry_after == seconds
 
     def test_a_number_of_any_length_is_finite(self) -> None:
-        assert (answer.retry_after({"retry-after": "9" * 5000}, NOW) or 0) < 1e9
+        assert (token_response.retry_after({"retry-after": "9" * 5000}, NOW) or 0) < 1e9
 
     dates = st.text(st.sampled_from("0123456789:+- MonTueJanDecGMTZ,")) | st.text()
 
@@ -299,7 +299,7 @@ class TestRetryAfter:
     @example("Fri, 31 Dec 9999 23:59:59 -0000")
     @example("Fri, 31 Dec 9999 23:59:59 -2359")
     def test_no_text_brings_anything_but_seconds_or_nothing(self, text: str) -> None:
-        found = answer.retry_after({"retry-after": text}, NOW)
+        found = token_response.retry_after({"retry-after": text}, NOW)
         assert found is None or (math.isfinite(found) and found >= 0)
 
 
@@ -320,7 +320,7 @@ bodies = st.binary(max_size=80) | st.fixed_dictionaries(
         "token_type": st.sampled_from(["bearer", "Bearer"]) | anything,
         "expires_in": st.sampled_from([3599, "60"]) | anything,
         "refresh_token": st.sampled_from([ROTATED]) | anything,
-        "error": st.sampled_from([*sorted(answer.CLIENT_ERRORS), "invalid_grant", "server_error"]) | anything,
+        "error": st.sampled_from([*sorted(token_response.CLIENT_ERRORS), "invalid_grant", "server_error"]) | anything,
     },
 ).map(lambda plain: json.dumps(plain).encode())
 headers = st.dictionaries(st.sampled_from(["date", "retry-after"]), TestRetryAfter.dates, max_size=2)
@@ -332,7 +332,7 @@ def test_any_answer_is_a_usable_ticket_or_one_of_the_documented_errors(
     status: int, headers: dict[str, str], body: bytes
 ) -> None:
     try:
-        found = answer.read(status, headers, body, DEFAULT, NOW)
+        found = token_response.read(status, headers, body, DEFAULT, NOW)
     except (EndpointUnavailable, GrantRejected, ClientRejected, ProtocolError) as error:
         assert error.message  # noqa: PT017 - both ends are right
         assert "m4rk3d" not in error.message + error.hint  # noqa: PT017
@@ -347,4 +347,4 @@ def test_any_answer_is_a_usable_ticket_or_one_of_the_documented_errors(
     else:
         assert found.fault is None
         assert all("!" <= letter <= "~" for letter in found.access_token.reveal())
-        assert 0 < found.expires_in <= LONGEST_LIFETIME
+        assert 0 < found.expires_in <= MAX_LIFETIME

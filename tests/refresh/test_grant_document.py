@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vault_ticket_plugin.clock import from_rfc3339
 from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid
 from vault_ticket_plugin.model import Claim, Document, Doubt, Grant, Location, Refresh, Rejection
-from vault_ticket_plugin.refresh import grant_document as grants
+from vault_ticket_plugin.refresh import grant_document
 from vault_ticket_plugin.secret import Secret
 
 WHERE = Location("secret", "ticket/support/grant")
@@ -22,7 +22,7 @@ REFRESH = Refresh(NOW, NOW + 3600, "web-1 (pid 7)", "d" * 16)
 
 
 def read(data: Mapping[str, Any] | None, version: int = 3) -> Grant:
-    return grants.parse(Document(data, version, created_at=NOW), WHERE, "support")
+    return grant_document.parse(Document(data, version, created_at=NOW), WHERE, "support")
 
 
 def test_what_a_person_wrote_by_hand_is_a_grant() -> None:
@@ -68,7 +68,7 @@ def test_what_can_not_be_a_grant_is_refused_without_quoting_it(data: dict[str, A
 
 
 def test_notes_are_read_as_they_were_written() -> None:
-    written = grants.with_notes(
+    written = grant_document.with_notes(
         read({"refresh_token": "a-1"}),
         claim=CLAIM,
         doubt=DOUBT,
@@ -86,26 +86,29 @@ def test_notes_are_read_as_they_were_written() -> None:
 def test_a_claim_that_does_not_say_when_it_was_made_is_a_claim(at: object) -> None:
     """As older versions wrote it, or a person's edit left it: what it forbids stands."""
     old = CLAIM._replace(at=None)
-    document = dict(grants.with_notes(read({"refresh_token": "a-1"}), claim=old).document)
-    assert "at" not in document[grants.NOTES]["claim"]
-    document[grants.NOTES]["claim"]["at"] = at
+    document = dict(grant_document.with_notes(read({"refresh_token": "a-1"}), claim=old).document)
+    assert "at" not in document[grant_document.NOTES]["claim"]
+    document[grant_document.NOTES]["claim"]["at"] = at
     assert read(document).claim == old
 
 
 def test_a_note_that_is_not_given_is_taken_out() -> None:
-    noted = grants.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM, doubt=DOUBT)
-    assert set(grants.with_notes(noted, doubt=DOUBT).document[grants.NOTES]) == {"in_doubt", "seeded_at"}
+    noted = grant_document.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM, doubt=DOUBT)
+    assert set(grant_document.with_notes(noted, doubt=DOUBT).document[grant_document.NOTES]) == {
+        "in_doubt",
+        "seeded_at",
+    }
 
 
 def test_a_claim_never_ends_before_its_holder_thinks_so() -> None:
     """Times are written in whole seconds, rounded up."""
-    noted = grants.with_notes(read({"refresh_token": "a-1"}), claim=Claim("id", "h", NOW + 0.001, "f"))
+    noted = grant_document.with_notes(read({"refresh_token": "a-1"}), claim=Claim("id", "h", NOW + 0.001, "f"))
     claim = read(noted.document).claim
     assert claim is not None
     assert claim.until == NOW + 1
 
 
-keys = st.text(min_size=1).filter(lambda key: key not in {"refresh_token", "client_id", grants.NOTES})
+keys = st.text(min_size=1).filter(lambda key: key not in {"refresh_token", "client_id", grant_document.NOTES})
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -116,17 +119,17 @@ values = st.recursive(
 @given(others=st.dictionaries(keys, values, max_size=4))
 def test_keys_of_others_survive_every_rewrite(others: dict[str, Any]) -> None:
     grant = read({**others, "refresh_token": "a-1", "client_id": "4711"})
-    claimed = grants.with_notes(grant, claim=CLAIM)
-    rotated = grants.with_token(claimed, Secret("a-2"))
-    freed = grants.with_notes(rotated, refreshed=REFRESH)
-    found = {key: value for key, value in freed.document.items() if key != grants.NOTES}
+    claimed = grant_document.with_notes(grant, claim=CLAIM)
+    rotated = grant_document.with_token(claimed, Secret("a-2"))
+    freed = grant_document.with_notes(rotated, refreshed=REFRESH)
+    found = {key: value for key, value in freed.document.items() if key != grant_document.NOTES}
     assert found == {**others, "refresh_token": "a-2", "client_id": "4711"}
 
 
 @given(notes=values | st.fixed_dictionaries({"claim": values, "in_doubt": values, "not_before": values}))
 def test_notes_that_make_no_sense_count_as_not_there(notes: Any) -> None:
     """A person may have edited them; the refresh token is good all the same."""
-    grant = read({"refresh_token": "a-1", grants.NOTES: notes})
+    grant = read({"refresh_token": "a-1", grant_document.NOTES: notes})
     assert grant.refresh_token == Secret("a-1")
     assert grant.claim is None
 
@@ -142,11 +145,11 @@ def test_notes_that_make_no_sense_count_as_not_there(notes: Any) -> None:
     ],
 )
 def test_half_a_claim_is_none(claim: dict[str, Any]) -> None:
-    assert read({"refresh_token": "a-1", grants.NOTES: {"claim": claim}}).claim is None
+    assert read({"refresh_token": "a-1", grant_document.NOTES: {"claim": claim}}).claim is None
 
 
 def test_a_rotated_token_takes_what_was_noted_of_the_old_one_with_it() -> None:
-    noted = grants.with_notes(
+    noted = grant_document.with_notes(
         read({"refresh_token": "a-1"}),
         claim=CLAIM,
         doubt=DOUBT,
@@ -154,20 +157,20 @@ def test_a_rotated_token_takes_what_was_noted_of_the_old_one_with_it() -> None:
         not_before=NOW,
         refreshed=REFRESH,
     )
-    rotated = grants.with_token(noted, Secret("a-2"))
+    rotated = grant_document.with_token(noted, Secret("a-2"))
     assert rotated.document["refresh_token"] == "a-2"
-    assert set(rotated.document[grants.NOTES]) == {"claim", "refreshed", "seeded_at"}
+    assert set(rotated.document[grant_document.NOTES]) == {"claim", "refreshed", "seeded_at"}
     assert (rotated.claim, rotated.doubt, rotated.rejection, rotated.not_before) == (CLAIM, None, None, None)
 
 
 def test_a_seed_has_nothing_of_what_was_there() -> None:
-    assert grants.seed(Secret("a-1"), None, NOW) == {
+    assert grant_document.seed(Secret("a-1"), None, NOW) == {
         "refresh_token": "a-1",
-        grants.NOTES: {"seeded_at": "2027-01-15T08:00:00Z"},
+        grant_document.NOTES: {"seeded_at": "2027-01-15T08:00:00Z"},
     }
-    assert grants.seed(Secret("a-1"), "4711", NOW)["client_id"] == "4711"
+    assert grant_document.seed(Secret("a-1"), "4711", NOW)["client_id"] == "4711"
 
 
 def test_a_grant_shows_no_token() -> None:
-    grant = grants.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM)
+    grant = grant_document.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM)
     assert "a-1" not in repr(grant)

@@ -25,7 +25,7 @@ from vault_ticket_plugin.secret import Secret
 HOSTS = ("web-1", "web-2", "web-3")
 AT_ONCE = 4
 # More than any call needs that nobody disturbs.
-MOST_STEPS = 2000
+MAX_STEPS = 2000
 
 numbers = st.integers(0, AT_ONCE - 1)
 stops = st.sampled_from(
@@ -177,8 +177,8 @@ class Protocol(RuleBasedStateMachine):
 
     def judge_spend(self, call: Call, token: str) -> None:
         for other in self.running:
-            until = other.process.endpoint.until
-            waits = other.at == "after spend" and until is not None and not until.passed()
+            deadline = other.process.endpoint.deadline
+            waits = other.at == "after spend" and deadline is not None and not deadline.passed()
             assert other is call or not waits or other.path != token, "a token is in two requests at once"
         grant = self.world.grant()
         if not self.server.current(token) and not self.server.family(token).revoked:
@@ -246,7 +246,7 @@ class Protocol(RuleBasedStateMachine):
         self.a_forgiving_server_never_sees_a_reuse()
 
     def finish(self, call: Call) -> Call:
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             if call.done:
                 return call
             self.step(call)

@@ -8,10 +8,10 @@ from tests.fakes import fail_once
 from tests.world import PROFILE, World
 from vault_ticket_plugin.errors import CasMismatch
 from vault_ticket_plugin.model import Location, Ticket, Windows
-from vault_ticket_plugin.refresh import leased_path as leased
-from vault_ticket_plugin.refresh.leased_path import Leased
+from vault_ticket_plugin.refresh import leased_path
+from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 WHERE = PROFILE.ticket
 
@@ -24,13 +24,13 @@ def ticket(world: World, left: float = 3600.0, token: str = "t-1") -> Ticket:
     return Ticket(Secret(token), "Bearer", now, now + left)
 
 
-def publish(world: World, ticket: Ticket, seen: Leased | None = None, profile: Profile = PROFILE) -> list[str]:
+def publish(world: World, ticket: Ticket, seen: LeasedVersion | None = None, profile: Profile = PROFILE) -> list[str]:
     """The calls that it took, after one look."""
     process = world.host().process()
     store = process.store
-    found = leased.look(store, profile.ticket, process.until())
+    found = leased_path.look(store, profile.ticket, process.deadline())
     store.calls.clear()
-    leased.publish(store, profile, ticket, seen or found, process.until())
+    leased_path.publish(store, profile, ticket, seen or found, process.deadline())
     return [call for call, _ in store.calls]
 
 
@@ -52,7 +52,7 @@ def test_readers_find_what_they_need_and_no_more(world: World) -> None:
 def test_a_ticket_is_read_as_it_was_published(world: World) -> None:
     publish(world, ticket(world))
     process = world.host().process()
-    seen = leased.look(process.store, WHERE, process.until())
+    seen = leased_path.look(process.store, WHERE, process.deadline())
     assert seen.version == 1
     assert seen.ticket is not None
     assert seen.ticket.access_token == Secret("t-1")
@@ -95,14 +95,14 @@ def test_a_ticket_that_is_over_is_not_published(world: World) -> None:
 
 
 def test_a_ticket_that_lasts_longer_and_came_meanwhile_stays(world: World) -> None:
-    stale = Leased(None, 0)
+    stale = LeasedVersion(None, 0)
     publish(world, ticket(world, left=3600, token="the-longer-one"))
     publish(world, ticket(world, left=1800, token="the-shorter-one"), seen=stale)
     assert world.published() == "the-longer-one"
 
 
 def test_a_ticket_that_ends_sooner_and_came_meanwhile_is_replaced(world: World) -> None:
-    stale = Leased(None, 0)
+    stale = LeasedVersion(None, 0)
     publish(world, ticket(world, left=1800, token="the-shorter-one"))
     publish(world, ticket(world, left=3600, token="the-longer-one"), seen=stale)
     assert world.published() == "the-longer-one"
@@ -111,7 +111,7 @@ def test_a_ticket_that_ends_sooner_and_came_meanwhile_is_replaced(world: World) 
 def test_a_write_whose_answer_was_lost_is_found_to_be_done(world: World) -> None:
     process = world.host().process()
     process.store.after = fail_once("write", CasMismatch("its answer was lost"))
-    leased.publish(process.store, PROFILE, ticket(world), Leased(None, 0), process.until())
+    leased_path.publish(process.store, PROFILE, ticket(world), LeasedVersion(None, 0), process.deadline())
     assert world.vault.read(WHERE).version == 1
 
 
@@ -130,7 +130,7 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_done(world: World) -> None
 def test_what_is_no_ticket_counts_as_none_and_is_written_over(world: World, data: dict[str, object]) -> None:
     world.vault.write(WHERE, data)
     process = world.host().process()
-    assert leased.look(process.store, WHERE, process.until()).ticket is None
+    assert leased_path.look(process.store, WHERE, process.deadline()).ticket is None
     publish(world, ticket(world))
     assert world.published() == "t-1"
 
@@ -139,10 +139,10 @@ def test_withdrawing_takes_the_version_before_it_too(world: World) -> None:
     publish(world, ticket(world))
     publish(world, ticket(world, token="t-2"))
     process = world.host().process()
-    assert leased.withdraw(process.store, WHERE, process.until())
+    assert leased_path.withdraw(process.store, WHERE, process.deadline())
     assert [one.text for one in world.vault.key(WHERE).versions] == [None, None]
 
 
 def test_where_there_is_no_ticket_none_is_withdrawn(world: World) -> None:
     process = world.host().process()
-    assert not leased.withdraw(process.store, WHERE, process.until())
+    assert not leased_path.withdraw(process.store, WHERE, process.deadline())

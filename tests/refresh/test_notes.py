@@ -7,9 +7,9 @@ import pytest
 from tests.fakes import CLIENT
 from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
 from vault_ticket_plugin.model import Claim, Doubt, Grant
-from vault_ticket_plugin.refresh import notes as verdicts
+from vault_ticket_plugin.refresh import notes
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 NOW = 1_800_000_000.0
 PROFILE = replace(Profile.standard("support"), client_id=CLIENT)
@@ -18,8 +18,8 @@ GRANT = Grant(TOKEN, None, 1, {"refresh_token": "a-1"})
 WEB_1 = "web-1 (pid 7)"
 
 
-def claimed(until: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
-    return replace(GRANT, claim=Claim("id", WEB_1, until, fingerprint))
+def claimed(deadline: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
+    return replace(GRANT, claim=Claim("id", WEB_1, deadline, fingerprint))
 
 
 def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
@@ -28,44 +28,46 @@ def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
 
 def known(grant: Grant, patient: bool = True) -> Exception | None:
     try:
-        verdicts.refuse_what_is_known(grant, PROFILE, NOW, patient)
+        notes.raise_known_failure(grant, PROFILE, NOW, patient)
     except Exception as error:  # noqa: BLE001 - which one is what the test asks
         return error
     return None
 
 
 def test_a_grant_without_notes_is_spent_without_doubt() -> None:
-    assert verdicts.doubt_of(GRANT, PROFILE, NOW) is None
+    assert notes.unresolved_spend(GRANT, PROFILE, NOW) is None
     assert known(GRANT, patient=False) is None
 
 
 def test_a_claim_that_ended_unreleased_leaves_its_token_in_doubt_since_it_was_made() -> None:
     grant = claimed(NOW - 1)
-    assert verdicts.doubt_of(grant, PROFILE, NOW) == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 1 - PROFILE.claim_time)
+    assert notes.unresolved_spend(grant, PROFILE, NOW) == Doubt(
+        TOKEN.fingerprint(), WEB_1, NOW - 1 - PROFILE.claim_time
+    )
 
 
 @pytest.mark.parametrize("claim_time", [15.0, 600.0])
 def test_a_doubt_begins_when_its_claim_was_made_whatever_our_own_claims_time_is(claim_time: float) -> None:
     """The dead holder may have had another `claim_time` in its configuration."""
     claim = Claim("id", WEB_1, NOW - 1, TOKEN.fingerprint(), at=NOW - 41)
-    found = verdicts.doubt_of(replace(GRANT, claim=claim), replace(PROFILE, claim_time=claim_time), NOW)
+    found = notes.unresolved_spend(replace(GRANT, claim=claim), replace(PROFILE, claim_time=claim_time), NOW)
     assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
 
 
 def test_a_claim_that_runs_says_nothing_yet() -> None:
-    assert verdicts.doubt_of(claimed(NOW), PROFILE, NOW) is None
+    assert notes.unresolved_spend(claimed(NOW), PROFILE, NOW) is None
 
 
 def test_a_doubt_about_another_token_is_no_doubt_about_this_one() -> None:
     """The dead holder had already saved what it got; only publishing and releasing is missing."""
-    assert verdicts.doubt_of(claimed(NOW - 1, "another"), PROFILE, NOW) is None
-    assert verdicts.doubt_of(doubted(5, "another"), PROFILE, NOW) is None
+    assert notes.unresolved_spend(claimed(NOW - 1, "another"), PROFILE, NOW) is None
+    assert notes.unresolved_spend(doubted(5, "another"), PROFILE, NOW) is None
 
 
 def test_a_noted_doubt_stays_with_whom_it_names() -> None:
     """A second holder that dies too does not hide who was first."""
     grant = replace(doubted(100), claim=Claim("id", "web-2", NOW - 1, TOKEN.fingerprint()))
-    found = verdicts.doubt_of(grant, PROFILE, NOW)
+    found = notes.unresolved_spend(grant, PROFILE, NOW)
     assert found is not None
     assert found.holder == WEB_1
 
@@ -84,7 +86,7 @@ def test_a_token_in_doubt_is_left_alone_past_the_grace_while_a_ticket_is_at_hand
 
 
 def test_a_latched_token_is_not_asked_about_again() -> None:
-    grant = replace(GRANT, rejection=verdicts.rejection_of(GRANT, PROFILE, "invalid_grant", NOW, "web-2"))
+    grant = replace(GRANT, rejection=notes.rejection_of(GRANT, PROFILE, "invalid_grant", NOW, "web-2"))
     error = known(grant)
     assert isinstance(error, GrantRejected)
     assert "web-2" in str(error)
@@ -102,12 +104,12 @@ def test_a_latched_token_is_not_asked_about_again() -> None:
     ids=["token", "client", "url", "client in the grant"],
 )
 def test_the_latch_holds_for_that_token_client_and_url_only(grant: Grant, profile: Profile) -> None:
-    rejection = verdicts.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")
-    verdicts.refuse_what_is_known(replace(grant, rejection=rejection), profile, NOW, patient=True)
+    rejection = notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")
+    notes.raise_known_failure(replace(grant, rejection=rejection), profile, NOW, patient=True)
 
 
 def test_the_latch_says_no_to_the_client_as_such() -> None:
-    grant = replace(GRANT, rejection=verdicts.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2"))
+    grant = replace(GRANT, rejection=notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2"))
     error = known(grant)
     assert isinstance(error, ClientRejected)
     assert error.exit_code == 78
@@ -122,14 +124,14 @@ def test_a_pause_that_the_server_asked_for_is_kept_until_it_is_over() -> None:
     assert known(replace(GRANT, not_before=NOW)) is None
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(30.0, 30.0), (1e9, verdicts.LONGEST_RETRY_AFTER), (None, None)])
+@pytest.mark.parametrize(("asked", "kept"), [(30.0, 30.0), (1e9, notes.MAX_RETRY_AFTER), (None, None)])
 def test_no_server_can_ask_for_more_than_an_hour(asked: float | None, kept: float | None) -> None:
-    found = verdicts.pause_of(EndpointUnavailable("busy", "", asked), NOW)
+    found = notes.retry_not_before(EndpointUnavailable("busy", "", asked), NOW)
     assert found == (None if kept is None else NOW + kept)
 
 
 def test_a_dead_token_that_was_in_doubt_names_the_host_to_look_at() -> None:
-    error = verdicts.rejected("invalid_grant", Doubt("f", WEB_1, NOW), PROFILE)
+    error = notes.rejected("invalid_grant", Doubt("f", WEB_1, NOW), PROFILE)
     assert isinstance(error, GrantRejected)
     assert error.exit_code == 77
     assert f"{WEB_1} spent it, or the one before it, at 2027-01-15T08:00:00Z and its answer was lost" in str(error)
@@ -137,5 +139,5 @@ def test_a_dead_token_that_was_in_doubt_names_the_host_to_look_at() -> None:
 
 
 def test_a_dead_token_without_doubt_blames_nobody() -> None:
-    error = verdicts.rejected("invalid_grant", None, PROFILE)
+    error = notes.rejected("invalid_grant", None, PROFILE)
     assert str(error) == "the token endpoint says that the refresh token is not valid"

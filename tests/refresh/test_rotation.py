@@ -30,7 +30,7 @@ def entry(world: World, spent: str = "a-1", kind: Literal["rotation", "seed"] = 
 
 def save(world: World, known: Grant | None = None) -> Grant | None:
     process = world.host().process()
-    return rotation.save(process.store, entry(world), known, process.until())
+    return rotation.save(process.store, entry(world), known, process.deadline())
 
 
 def test_the_rotated_token_takes_the_spent_ones_place(world: World) -> None:
@@ -62,7 +62,7 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_done(world: World) -> None
     world.seed("a-1")
     process = world.host().process()
     process.store.after = fail_once("write", CasMismatch("its answer was lost"))
-    assert rotation.save(process.store, entry(world), world.grant(), process.until()) is not None
+    assert rotation.save(process.store, entry(world), world.grant(), process.deadline()) is not None
     assert world.vault.read(PROFILE.grant).version == 2
 
 
@@ -79,7 +79,7 @@ def test_a_stale_read_does_not_pass_for_a_re_seed(world: World) -> None:
             process.store.behind = 0
 
     process.store.before = catch_up
-    assert rotation.replay(process.store, waiting, process.until())
+    assert rotation.replay(process.store, waiting, process.deadline())
     assert world.token == "a-2"
 
 
@@ -90,7 +90,7 @@ def test_a_grant_that_was_deleted_with_all_its_versions_and_seeded_anew_is_not_t
     world.wait(60)
     world.seed("b-1")
     process = world.host().process()
-    assert not rotation.replay(process.store, waiting, process.until())
+    assert not rotation.replay(process.store, waiting, process.deadline())
     assert world.token == "b-1"
 
 
@@ -98,7 +98,7 @@ def test_a_standby_that_does_not_catch_up_in_time_leaves_the_entry_waiting(world
     world.seed("a-0")
     process = world.host().process()
     with pytest.raises(VaultUnreachable):
-        rotation.replay(process.store, entry(world, version=2), process.until(3))
+        rotation.replay(process.store, entry(world, version=2), process.deadline(3))
 
 
 def test_a_deleted_grant_is_not_written_anew(world: World) -> None:
@@ -120,15 +120,15 @@ def test_an_edit_at_every_try_ends_with_the_deadline(world: World) -> None:
 
     process.store.before = edit
     with pytest.raises((CasMismatch, VaultUnreachable)):
-        rotation.save(process.store, entry(world), None, process.until(5))
+        rotation.save(process.store, entry(world), None, process.deadline(5))
     assert world.token == "a-1"
 
 
 def test_a_rotation_is_replayed_once(world: World) -> None:
     world.seed("a-1")
     process = world.host().process()
-    assert rotation.replay(process.store, entry(world), process.until())
-    assert rotation.replay(process.store, entry(world), process.until())
+    assert rotation.replay(process.store, entry(world), process.deadline())
+    assert rotation.replay(process.store, entry(world), process.deadline())
     assert (world.token, world.vault.read(PROFILE.grant).version) == ("a-2", 2)
 
 
@@ -139,7 +139,7 @@ def replay_seed(world: World, version: int = 1, deny: bool = False) -> bool:
     process = world.host().process()
     if deny:
         process.store.before = fail_once("read", VaultDenied("Vault denies GET", ""))
-    return rotation.replay(process.store, entry(world, kind="seed", version=version), process.until())
+    return rotation.replay(process.store, entry(world, kind="seed", version=version), process.deadline())
 
 
 def test_a_seed_is_replayed_over_what_it_was_to_replace(world: World) -> None:
@@ -159,7 +159,7 @@ def test_a_later_seed_by_a_person_stands(world: World) -> None:
     world.wait(10)
     world.seed("b-1")
     process = world.host().process()
-    assert not rotation.replay(process.store, waiting, process.until())
+    assert not rotation.replay(process.store, waiting, process.deadline())
     assert world.token == "b-1"
 
 
@@ -192,7 +192,7 @@ def test_a_replay_notes_that_somebody_else_tried_the_spent_token_meanwhile(world
     world.note(claim=claim, doubt=Doubt(spent, "web-9 (pid 9)", world.time.now))
     process = world.host().process()
     waiting = replace(entry(world, version=2), claim="ours")
-    assert rotation.replay(process.store, waiting, process.until())
+    assert rotation.replay(process.store, waiting, process.deadline())
     doubt = world.grant().doubt
     if claimed_by == "ours":
         assert doubt is None

@@ -79,7 +79,7 @@ def test_a_wrong_client_changes_nothing(world: World) -> None:
     before = world.seed()
     one = desk(world)
     with pytest.raises(ClientRejected):
-        one.seeding.seed(Secret(world.server.issue()), "another", True, one.until())
+        one.seeding.seed(Secret(world.server.issue()), "another", True, one.deadline())
     assert world.token == before
 
 
@@ -131,7 +131,7 @@ def test_a_proven_token_that_vault_does_not_take_is_kept_on_this_host(world: Wor
         one.store_token(world.server.issue())
     assert [entry.refresh_token for entry in world.host("desk").waiting()] == [Secret("a-2")]
     again = desk(world)
-    again.issuer.replay(again.until())
+    again.issuer.replay(again.deadline())
     assert (world.token, world.host("desk").waiting()) == ("a-2", [])
 
 

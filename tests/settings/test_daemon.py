@@ -12,9 +12,9 @@ import pytest
 
 from tests.settings.test_load import written
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.settings import load as config
-from vault_ticket_plugin.settings.daemon import HOOKS, LONGEST_SOCKET_PATH
-from vault_ticket_plugin.settings.records import Allow, DaemonSettings, Listener, Settings
+from vault_ticket_plugin.settings.daemon import HOOKS, MAX_SOCKET_PATH, DaemonSettings, Listener
+from vault_ticket_plugin.settings.load import Settings, load_settings
+from vault_ticket_plugin.settings.profile import Allow
 
 ADDRESS = {"address": "https://vault.example:8200"}
 Load = Callable[..., Settings]
@@ -25,7 +25,7 @@ def load(tmp_path: Path) -> Load:
     def load_it(document: dict[str, Any], **environ: str) -> Settings:
         path = tmp_path / "config.toml"
         path.write_text(written(document))
-        return config.load({"HOME": str(tmp_path), "VAULT_TICKET_CONFIG": str(path)} | environ)
+        return load_settings({"HOME": str(tmp_path), "VAULT_TICKET_CONFIG": str(path)} | environ)
 
     return load_it
 
@@ -59,10 +59,10 @@ def test_a_vault_beside_the_socket_is_asked_after_it(load: Load) -> None:
 
 
 def test_a_socket_may_have_the_longest_path_that_the_system_takes(load: Load) -> None:
-    path = "/" + "x" * (LONGEST_SOCKET_PATH - 1)
+    path = "/" + "x" * (MAX_SOCKET_PATH - 1)
     assert load({"socket": f"unix:{path}"}).socket == path
     for longer in (f"{path}x", path[:-1] + "é"):
-        with pytest.raises(ConfigError, match=f"at most {LONGEST_SOCKET_PATH} bytes"):
+        with pytest.raises(ConfigError, match=f"at most {MAX_SOCKET_PATH} bytes"):
             load({"socket": f"unix:{longer}"})
 
 

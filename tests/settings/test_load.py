@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
-from vault_ticket_plugin.settings import load as config
-from vault_ticket_plugin.settings.records import Auth, Profile, Settings
+from vault_ticket_plugin.settings.load import Settings, load_settings
+from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.vault import Auth
 
 MARK = "m4rk3d-vault-token"
 ADDRESS = "https://vault.example:8200"
@@ -61,7 +62,7 @@ def load(tmp_path: Path) -> Load:
             path = tmp_path / "config.toml"
             path.write_text(content if isinstance(content, str) else written(content), encoding="utf-8")
             found["VAULT_TICKET_CONFIG"] = str(path)
-        return config.load(found)
+        return load_settings(found)
 
     return load_it
 
@@ -120,20 +121,20 @@ class TestWhichFile:
         }
 
     def test_the_first_place_with_a_file_wins(self, environ: dict[str, str], tmp_path: Path) -> None:
-        assert config.load(environ).vault.address == "https://named:1"
+        assert load_settings(environ).vault.address == "https://named:1"
         environ["VAULT_TICKET_CONFIG"] = ""
-        assert config.load(environ).vault.address == "https://xdg:1"
+        assert load_settings(environ).vault.address == "https://xdg:1"
         del environ["XDG_CONFIG_HOME"]
-        assert config.load(environ).vault.address == "https://home:1"
+        assert load_settings(environ).vault.address == "https://home:1"
         environ["HOME"] = str(tmp_path)
-        assert config.load(environ).vault.address == "https://etc:1"
+        assert load_settings(environ).vault.address == "https://etc:1"
 
     def test_a_named_file_that_is_missing_is_an_error_and_no_other_is_used(
         self, environ: dict[str, str], tmp_path: Path
     ) -> None:
         environ["VAULT_TICKET_CONFIG"] = str(tmp_path / "typo.toml")
         with pytest.raises(ConfigError, match=r"typo\.toml: can't be read \(no such file or directory\)"):
-            config.load(environ)
+            load_settings(environ)
 
 
 class TestEnvironment:

@@ -7,7 +7,10 @@ import pytest
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import AUTH_METHODS, Auth, Profile, Settings, Tls, VaultSettings, is_loopback
+from vault_ticket_plugin.settings.hosts import is_loopback
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.vault import AUTH_METHODS, Auth, Tls, VaultSettings
 
 MARK = "m4rk3d-vault-token"
 VAULT = VaultSettings("https://vault:8200", Auth("token", token=Secret(MARK)))
@@ -54,35 +57,35 @@ class TestIdentity:
     )
 
     def test_whatever_decides_which_ticket_it_is_changes_it(self) -> None:
-        made = [SETTINGS.identity(SUPPORT)]
-        made += [replace(SETTINGS, vault=vault).identity(SUPPORT) for vault in self.OTHER_VAULTS]
-        made += [SETTINGS.identity(profile) for profile in self.OTHER_PROFILES]
-        made += [replace(SETTINGS, socket=path).identity(SUPPORT) for path in ("/run/one", "/run/two")]
+        made = [SETTINGS.ticket_key(SUPPORT)]
+        made += [replace(SETTINGS, vault=vault).ticket_key(SUPPORT) for vault in self.OTHER_VAULTS]
+        made += [SETTINGS.ticket_key(profile) for profile in self.OTHER_PROFILES]
+        made += [replace(SETTINGS, socket=path).ticket_key(SUPPORT) for path in ("/run/one", "/run/two")]
         assert len(set(made)) == len(made)
 
     def test_a_daemon_in_between_is_no_other_grant(self) -> None:
         """A journal that waits for Vault goes there, however tickets are had."""
-        assert replace(SETTINGS, socket="/run/one").grant_identity(SUPPORT) == SETTINGS.grant_identity(SUPPORT)
+        assert replace(SETTINGS, socket="/run/one").grant_key(SUPPORT) == SETTINGS.grant_key(SUPPORT)
 
     def test_what_does_not_decide_it_leaves_it(self) -> None:
         """Windows and timeouts may be tuned without losing the cache."""
         tuned = replace(SUPPORT, windows=Windows(60, 10), request_timeout=3.0, claim_time=9.0)
         slower = replace(SETTINGS, timeout=5.0, vault=replace(VAULT, client_timeout=3.0, tls=Tls(ca_file="/ca")))
-        assert SETTINGS.identity(tuned) == slower.identity(SUPPORT) == SETTINGS.identity(SUPPORT)
+        assert SETTINGS.ticket_key(tuned) == slower.ticket_key(SUPPORT) == SETTINGS.ticket_key(SUPPORT)
 
     def test_a_grants_identity_depends_on_where_it_is_and_not_on_who_logs_in(self) -> None:
         """A journal's entry is still found after the login was changed."""
         same = replace(SETTINGS, vault=self.OTHER_VAULTS[-1])
-        assert same.grant_identity(SUPPORT) == SETTINGS.grant_identity(SUPPORT)
-        moved = [SETTINGS.grant_identity(self.OTHER_PROFILES[-1])]
-        moved += [replace(SETTINGS, vault=vault).grant_identity(SUPPORT) for vault in self.OTHER_VAULTS[:3]]
-        assert SETTINGS.grant_identity(SUPPORT) not in moved
+        assert same.grant_key(SUPPORT) == SETTINGS.grant_key(SUPPORT)
+        moved = [SETTINGS.grant_key(self.OTHER_PROFILES[-1])]
+        moved += [replace(SETTINGS, vault=vault).grant_key(SUPPORT) for vault in self.OTHER_VAULTS[:3]]
+        assert SETTINGS.grant_key(SUPPORT) not in moved
         assert len(set(moved)) == len(moved)
 
     def test_two_texts_next_to_each_other_do_not_run_together(self) -> None:
         one = Auth("approle", "approle", role="a", role_id="bc")
         other = Auth("approle", "approle", role="ab", role_id="c")
-        made = {replace(SETTINGS, vault=replace(VAULT, auth=auth)).identity(SUPPORT) for auth in (one, other)}
+        made = {replace(SETTINGS, vault=replace(VAULT, auth=auth)).ticket_key(SUPPORT) for auth in (one, other)}
         assert len(made) == 2
 
     @pytest.mark.parametrize("method", AUTH_METHODS)

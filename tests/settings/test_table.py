@@ -66,15 +66,15 @@ def test_a_key_that_was_read_is_known_whether_it_is_there_or_not() -> None:
     found.flag("skip_verify", False)
     found.optional_duration("client_timeout")
     with pytest.raises(ConfigError, match=r"vault\.adress: there is no such key") as refused:
-        found.no_more()
+        found.reject_unknown_keys()
     assert refused.value.hint == "Did you mean address? Allowed here: address, client_timeout, skip_verify."
 
 
 def test_nothing_unknown_is_no_error() -> None:
     found = table(address="a")
     found.text("address")
-    found.no_more()
-    table().no_more()
+    found.reject_unknown_keys()
+    table().reject_unknown_keys()
 
 
 def test_an_inner_table_names_its_keys_in_full() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.environment import PROXY_NAMES
-from vault_ticket_plugin.settings.records import Tls
-from vault_ticket_plugin.transport.exchange import LARGEST_ANSWER, Interrupted, NotSent, Reply, Transport
+from vault_ticket_plugin.settings.vault import Tls
+from vault_ticket_plugin.transport.exchange import MAX_ANSWER_BYTES, HttpResponse, Interrupted, NotSent, Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -78,30 +78,30 @@ def listening(*answers: bytes | None, unix: Path | None = None) -> Iterator[List
 
 
 @pytest.fixture
-def get() -> Iterator[Callable[..., Reply]]:
+def get() -> Iterator[Callable[..., HttpResponse]]:
     transport = Transport()
 
-    def exchange(url: str, via: Transport = transport) -> Reply:
+    def exchange(url: str, via: Transport = transport) -> HttpResponse:
         return via.exchange("GET", url, {"X-Test": "1"}, None, Deadline.after(10), 10)
 
     yield exchange
     transport.close()
 
 
-def test_a_connection_is_used_again(get: Callable[..., Reply]) -> None:
+def test_a_connection_is_used_again(get: Callable[..., HttpResponse]) -> None:
     with listening(OK, OK) as server:
         assert [get(f"http://{server.netloc}/{n}").body for n in range(2)] == [b"ok", b"ok"]
         assert server.connections == 1
 
 
-def test_one_that_the_server_has_closed_is_made_anew(get: Callable[..., Reply]) -> None:
+def test_one_that_the_server_has_closed_is_made_anew(get: Callable[..., HttpResponse]) -> None:
     closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     with listening(closing, OK) as server:
         assert [get(f"http://{server.netloc}/{n}").status for n in range(2)] == [200, 200]
         assert server.connections == 2
 
 
-def test_nobody_listening_is_not_sent(get: Callable[..., Reply]) -> None:
+def test_nobody_listening_is_not_sent(get: Callable[..., HttpResponse]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(NotSent, match="refused"):
@@ -118,26 +118,26 @@ def test_nobody_listening_is_not_sent(get: Callable[..., Reply]) -> None:
     ],
     ids=["nothing", "cut", "cut chunk", "noise"],
 )
-def test_no_whole_answer_is_interrupted(get: Callable[..., Reply], answer: bytes | None) -> None:
+def test_no_whole_answer_is_interrupted(get: Callable[..., HttpResponse], answer: bytes | None) -> None:
     with listening(answer) as server, pytest.raises(Interrupted):
         get(f"http://{server.netloc}/")
 
 
-def test_an_answer_is_read_to_its_bound(get: Callable[..., Reply]) -> None:
+def test_an_answer_is_read_to_its_bound(get: Callable[..., HttpResponse]) -> None:
     """One byte more than the bound is enough for a caller to see that it is too large."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (LARGEST_ANSWER + 1)
-    with listening(head + b"x" * (LARGEST_ANSWER + 1)) as server:
-        assert len(get(f"http://{server.netloc}/").body) == LARGEST_ANSWER + 1
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (MAX_ANSWER_BYTES + 1)
+    with listening(head + b"x" * (MAX_ANSWER_BYTES + 1)) as server:
+        assert len(get(f"http://{server.netloc}/").body) == MAX_ANSWER_BYTES + 1
 
 
-def test_a_redirect_is_an_answer_like_others(get: Callable[..., Reply]) -> None:
+def test_a_redirect_is_an_answer_like_others(get: Callable[..., HttpResponse]) -> None:
     moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
     with listening(moved) as server:
         reply = get(f"http://{server.netloc}/")
         assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/")
 
 
-def test_a_unix_socket(get: Callable[..., Reply], tmp_path: Path) -> None:
+def test_a_unix_socket(get: Callable[..., HttpResponse], tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     with listening(OK, unix=path) as server:
         transport = Transport(Tls(), str(path))
@@ -147,7 +147,7 @@ def test_a_unix_socket(get: Callable[..., Reply], tmp_path: Path) -> None:
         assert "Host: localhost\r\n" in server.heads[0]
 
 
-def test_plain_http_goes_through_a_proxy(get: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_goes_through_a_proxy(get: Callable[..., HttpResponse], monkeypatch: pytest.MonkeyPatch) -> None:
     with listening(OK) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://us%40er:pass@{proxy.netloc}")
         assert get("http://vault.example/v1/x").body == b"ok"
@@ -156,7 +156,7 @@ def test_plain_http_goes_through_a_proxy(get: Callable[..., Reply], monkeypatch:
     assert f"Proxy-Authorization: Basic {pair}\r\n" in proxy.heads[0]
 
 
-def test_https_asks_a_proxy_for_a_tunnel(get: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_asks_a_proxy_for_a_tunnel(get: Callable[..., HttpResponse], monkeypatch: pytest.MonkeyPatch) -> None:
     """What the proxy is told is not the request: nothing of that was sent when the proxy refuses."""
     with listening(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as proxy:
         monkeypatch.setenv("https_proxy", f"http://user:pass@{proxy.netloc}")
@@ -168,7 +168,7 @@ def test_https_asks_a_proxy_for_a_tunnel(get: Callable[..., Reply], monkeypatch:
 
 
 @pytest.mark.parametrize("exempt", ["0.0.0.0", "0.0.0.0/8", "*"])
-def test_no_proxy_is_heeded(get: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch, exempt: str) -> None:
+def test_no_proxy_is_heeded(get: Callable[..., HttpResponse], monkeypatch: pytest.MonkeyPatch, exempt: str) -> None:
     """0.0.0.0 is this host, too, and unlike 127.0.0.1 no loopback address, which never goes through a proxy."""
     with listening(OK) as server, listening() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.netloc}")

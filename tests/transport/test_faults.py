@@ -21,9 +21,9 @@ from tests.support.tls import Certificate, loopback_certificate
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.environment import PROXY_NAMES
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.settings.records import Tls
+from vault_ticket_plugin.settings.vault import Tls
 from vault_ticket_plugin.transport import exchange as module
-from vault_ticket_plugin.transport.exchange import LARGEST_ANSWER, Interrupted, NotSent, Reply, Transport
+from vault_ticket_plugin.transport.exchange import MAX_ANSWER_BYTES, HttpResponse, Interrupted, NotSent, Transport
 
 # Far above what a loaded machine needs for any of these, and far below the minutes that a drip would take.
 GENEROUS = 20.0
@@ -141,11 +141,13 @@ def transport(**how: Any) -> Iterator[Transport]:
         made.close()
 
 
-def exchange(via: Transport, url: str, within: float = GENEROUS, silence: float = GENEROUS, **headers: str) -> Reply:
+def exchange(
+    via: Transport, url: str, within: float = GENEROUS, silence: float = GENEROUS, **headers: str
+) -> HttpResponse:
     return via.exchange("POST", url, {"X-Test": "1", **headers}, b"a=b", Deadline.after(within), silence)
 
 
-def post(url: str, within: float = GENEROUS, **how: Any) -> Reply:
+def post(url: str, within: float = GENEROUS, **how: Any) -> HttpResponse:
     with transport(**how) as via:
         return exchange(via, url, within)
 
@@ -381,7 +383,7 @@ def test_cookies_are_not_kept() -> None:
 
 def test_no_more_is_sent_than_was_given() -> None:
     with Server(OK) as server:
-        assert post(server.url) == Reply(200, {"content-length": "2"}, b"ok")
+        assert post(server.url) == HttpResponse(200, {"content-length": "2"}, b"ok")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert body == b"a=b"
     names = {line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:]}
@@ -451,14 +453,14 @@ def test_ten_megabytes_are_read_up_to_the_bound(chunked: bool) -> None:
     with Server(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + body) as server, transport() as via:
         for _ in range(2):
             reply = exchange(via, server.url)
-            assert (reply.status, len(reply.body)) == (200, LARGEST_ANSWER + 1)
+            assert (reply.status, len(reply.body)) == (200, MAX_ANSWER_BYTES + 1)
 
 
 def test_what_is_small_only_while_it_is_packed_is_bounded_too() -> None:
     packed = gzip.compress(b"\0" * (50 << 20))
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     with Server(head + packed) as server:
-        assert len(post(server.url).body) == LARGEST_ANSWER + 1
+        assert len(post(server.url).body) == MAX_ANSWER_BYTES + 1
 
 
 # -- TLS

@@ -7,7 +7,7 @@ import pytest
 from tests.support.cli import Host
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault import policy
 
 POLICIES = Path(__file__).parents[2] / "policies"

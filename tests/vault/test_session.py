@@ -26,7 +26,8 @@ from vault_ticket_plugin.errors import (
 )
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import DEFAULT_TIMEOUT, Auth, VaultSettings
+from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
+from vault_ticket_plugin.settings.vault import Auth, VaultSettings
 from vault_ticket_plugin.vault.kv import VaultStore
 from vault_ticket_plugin.vault.login import log_in
 from vault_ticket_plugin.vault.session import TRANSIENT, Login, VaultSession

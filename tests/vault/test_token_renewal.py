@@ -9,13 +9,13 @@ from tests.support.bao import DevServer
 from tests.support.process import wait_until
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Auth, VaultSettings
+from vault_ticket_plugin.settings.vault import Auth, VaultSettings
 from vault_ticket_plugin.vault.login import log_in
 from vault_ticket_plugin.vault.session import VaultSession
 from vault_ticket_plugin.vault.token_renewal import LATEST, RETRY, keep_token
 
 
-def until() -> Deadline:
+def deadline() -> Deadline:
     return Deadline.after(10)
 
 
@@ -25,7 +25,7 @@ def session_of(bao: DevServer, auth: Auth) -> Iterator[VaultSession]:
     try:
         yield session
     finally:
-        session.revoke_own_login(until())
+        session.revoke_own_login(deadline())
         session.close()
 
 
@@ -39,13 +39,13 @@ def approle(bao: DevServer, tmp_path: Path, **params: Any) -> Auth:
 
 def own(session: VaultSession) -> tuple[str, float]:
     """Accessor and remaining seconds of the session's token."""
-    data = session.call("GET", "auth/token/lookup-self", until()).body["data"]
+    data = session.call("GET", "auth/token/lookup-self", deadline()).body["data"]
     return data["accessor"], data["ttl"]
 
 
 def near_its_end(session: VaultSession) -> str:
     """Wait for the last half of a token of six seconds; its accessor."""
-    assert keep_token(session, until()) <= 2
+    assert keep_token(session, deadline()) <= 2
     wait_until(lambda: own(session)[1] <= 2, "the token's end to come near")
     return own(session)[0]
 
@@ -53,7 +53,7 @@ def near_its_end(session: VaultSession) -> str:
 def test_a_renewable_token_is_renewed_and_stays_the_same(bao: DevServer, tmp_path: Path) -> None:
     with session_of(bao, approle(bao, tmp_path, token_ttl="6s", token_max_ttl="1h")) as session:
         before = near_its_end(session)
-        assert keep_token(session, until()) <= 2
+        assert keep_token(session, deadline()) <= 2
         accessor, left = own(session)
         assert accessor == before
         assert left > 3
@@ -63,7 +63,7 @@ def test_before_its_last_end_another_login_replaces_it(bao: DevServer, tmp_path:
     """A renewal that max_ttl cuts short brings too little."""
     with session_of(bao, approle(bao, tmp_path, token_ttl="6s", token_max_ttl="6s")) as session:
         before = near_its_end(session)
-        keep_token(session, until())
+        keep_token(session, deadline())
         accessor, left = own(session)
         assert accessor != before
         assert left > 3
@@ -73,30 +73,30 @@ def test_a_batch_token_is_replaced(bao: DevServer, tmp_path: Path) -> None:
     """It can't be renewed."""
     with session_of(bao, approle(bao, tmp_path, token_ttl="6s", token_type="batch")) as session:
         near_its_end(session)
-        keep_token(session, until())
+        keep_token(session, deadline())
         assert own(session)[1] > 3
 
 
 def test_a_token_that_never_ends_is_left_alone(bao: DevServer) -> None:
     with session_of(bao, Auth("token", token=Secret(bao.root_token))) as session:
-        assert keep_token(session, until()) == LATEST
+        assert keep_token(session, deadline()) == LATEST
 
 
 def test_a_token_that_may_not_look_at_itself_is_left_alone(bao: DevServer) -> None:
     token = bao.token_for("ticket-reader", ttl="1m", no_default_policy=True)
     with session_of(bao, Auth("token", token=Secret(token))) as session:
-        assert keep_token(session, until()) == LATEST
+        assert keep_token(session, deadline()) == LATEST
 
 
 def test_a_token_that_ended_without_another_way_in_is_told(bao: DevServer) -> None:
     with session_of(bao, Auth("token", token=Secret("s.ended"))) as session:
-        assert keep_token(session, until()) == RETRY
+        assert keep_token(session, deadline()) == RETRY
 
 
 def test_a_listener_with_auto_auth_looks_after_its_own(bao: DevServer) -> None:
     with session_of(bao, Auth("none")) as session:
         mark = bao.mark()
-        assert keep_token(session, until()) == LATEST
+        assert keep_token(session, deadline()) == LATEST
         assert bao.requests_seen(mark) == []
 
 

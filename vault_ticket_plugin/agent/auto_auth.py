@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from vault_ticket_plugin.settings.records import Auth, VaultSettings
+from vault_ticket_plugin.settings.vault import Auth, VaultSettings
 
 # Between tries after a failure, by the agent itself: its own default is 5 minutes.
 MAX_BACKOFF = "10s"

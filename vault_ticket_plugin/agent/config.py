@@ -13,9 +13,10 @@ from typing import Literal, get_args
 from vault_ticket_plugin.agent.auto_auth import auto_auth_block, is_listener, quoted, strings, vault_block
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.plain import ENVIRONMENT_NAME
+from vault_ticket_plugin.formats.env import ENVIRONMENT_NAME
 from vault_ticket_plugin.model import Location
-from vault_ticket_plugin.settings.records import DEFAULT_TIMEOUT, Profile, Settings
+from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT, Settings
+from vault_ticket_plugin.settings.profile import Profile
 
 Mode = Literal["plugin", "secret", "env", "exec"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -27,7 +28,7 @@ SYSTEM_CONFIG = "/etc/vault-ticket/config.toml"
 # Passes of the templates within a soft window: a refresh that fails has so many more chances.
 PASSES = 4
 # An agent cuts the interval to whole seconds, and 0 would be a busy loop; more often than once a minute is no use.
-HEARTBEAT_LEAST, HEARTBEAT_LONGEST = 1, 60
+MIN_HEARTBEAT, MAX_HEARTBEAT = 1, 60
 # The agent waits this long for more changes before it restarts its child, which then may take its time to stop.
 EXEC_DEBOUNCE, EXEC_RESTART = 2, 3
 # What any token may read of itself: every read of it makes the agent run its templates.
@@ -49,7 +50,7 @@ class Plan:
     role_id_file: str = "/etc/vault-ticket/role_id"
 
 
-def agent_config(settings: Settings, profile: Profile, plan: Plan) -> str:
+def agent_config_text(settings: Settings, profile: Profile, plan: Plan) -> str:
     """ConfigError where the profile can't be used in this mode by this agent."""
     _check(settings, profile, plan)
     blocks = [
@@ -65,7 +66,7 @@ def agent_config(settings: Settings, profile: Profile, plan: Plan) -> str:
 
 def heartbeat(profile: Profile) -> int:
     """Seconds between two passes of the templates."""
-    return int(min(HEARTBEAT_LONGEST, max(HEARTBEAT_LEAST, _soft(profile) / PASSES)))
+    return int(min(MAX_HEARTBEAT, max(MIN_HEARTBEAT, _soft(profile) / PASSES)))
 
 
 def _soft(profile: Profile) -> float:

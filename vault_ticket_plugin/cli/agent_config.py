@@ -7,17 +7,17 @@ from typing import Any
 
 import click
 
-from vault_ticket_plugin.agent import config as agents
+from vault_ticket_plugin.agent.config import MODES, SERVERS, Plan, agent_config_text
 from vault_ticket_plugin.cli import common, terminal
 
-DEFAULTS = agents.Plan()
+DEFAULTS = Plan()
 
 
 @click.command("agent-config", short_help="Print a configuration for Vault Agent or OpenBao Agent.")
 @common.profile_argument
 @click.option(
     "--mode",
-    type=click.Choice(agents.MODES),
+    type=click.Choice(MODES),
     default=DEFAULTS.mode,
     show_default=True,
     help="plugin: a file with the token, by this helper; secret: the same from the leased path, which something else "
@@ -25,7 +25,7 @@ DEFAULTS = agents.Plan()
 )
 @click.option(
     "--server",
-    type=click.Choice(agents.SERVERS),
+    type=click.Choice(SERVERS),
     default=DEFAULTS.server,
     show_default=True,
     help="Whose agent it is.",
@@ -59,4 +59,4 @@ def agent_config(profile: str, command: str, **more: Any) -> None:
         words = tuple(shlex.split(command))
     except ValueError as error:
         raise click.BadParameter(f"--command: {error}") from None
-    terminal.show_credential(agents.agent_config(settings, wanted, agents.Plan(command=words, **more)))
+    terminal.show_credential(agent_config_text(settings, wanted, Plan(command=words, **more)))

@@ -12,8 +12,8 @@ import click
 from vault_ticket_plugin import environment, log
 from vault_ticket_plugin.durations import parse_duration
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.settings import load as config
-from vault_ticket_plugin.settings.records import Profile, Settings
+from vault_ticket_plugin.settings.load import Settings, load_settings
+from vault_ticket_plugin.settings.profile import Profile
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -100,14 +100,14 @@ def _complete_profile(ctx: click.Context, _param: click.Parameter, incomplete: s
     if ctx.meta.get(FOR_ANOTHER_PROGRAM):
         return [CompletionItem(incomplete, type="file")]
     try:
-        names = config.load(ANY_ADDRESS | dict(os.environ)).profiles
+        names = load_settings(ANY_ADDRESS | dict(os.environ)).profiles
     except VaultTicketError:
         return []
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
 def load() -> Settings:
-    return config.load(os.environ)
+    return load_settings(os.environ)
 
 
 def load_profile(name: str) -> tuple[Settings, Profile]:

@@ -11,8 +11,8 @@ from vault_ticket_plugin import log
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultUnreachable
-from vault_ticket_plugin.host import daemon_client as asking
-from vault_ticket_plugin.settings import load as config
+from vault_ticket_plugin.host import daemon_client
+from vault_ticket_plugin.settings.load import load_settings
 
 CHECK_SECONDS = 5.0
 
@@ -58,13 +58,13 @@ def daemon(once: bool, check: str | None) -> None:
 
 
 def _check(ready: bool) -> None:
-    settings = config.load(os.environ)
+    settings = load_settings(os.environ)
     path = next((one.path for one in settings.daemon.listen if one.path), settings.socket)
     if path is None:
         raise ConfigError("the configuration has no unix socket to ask at", "Set `listen` under [daemon], or `socket`.")
     try:
-        fine = (asking.is_ready if ready else asking.is_well)(path, Deadline.after(CHECK_SECONDS))
-    except asking.NoAnswer as error:
+        fine = (daemon_client.is_ready if ready else daemon_client.is_alive)(path, Deadline.after(CHECK_SECONDS))
+    except daemon_client.NoAnswer as error:
         hint = "Start it: `systemctl start vault-ticket`, or `vault-ticket daemon`."
         raise VaultUnreachable(f"the daemon at unix:{path} gives no answer: {error}", hint) from None
     if not fine:

@@ -12,7 +12,8 @@ from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, OutputLost, VaultTicketError
 from vault_ticket_plugin.helpers import docker
 from vault_ticket_plugin.model import Demand, Ticket
-from vault_ticket_plugin.settings.records import Profile, Settings
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.wiring import wired
 
 

@@ -9,16 +9,16 @@ from collections import Counter
 
 import click
 
-from vault_ticket_plugin import doctor as doctors
 from vault_ticket_plugin.cli import common
 from vault_ticket_plugin.cli.colour import Colour, broken, on_terminal, paint, show
-from vault_ticket_plugin.doctor.context import Context
+from vault_ticket_plugin.doctor.checks import CHECK_NAMES, examine
+from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, Status
 from vault_ticket_plugin.vault import policy
 from vault_ticket_plugin.wiring import wired
 
 COLOURS: dict[str, Colour] = {"pass": "green", "warn": "yellow", "fail": "red"}
-NAME_WIDTH = max(len(name) for name in doctors.NAMES)
+NAME_WIDTH = max(len(name) for name in CHECK_NAMES)
 # What stands before a finding's message: its status, its name, and what is between them.
 INDENT = len("pass") + 2 + NAME_WIDTH + 2
 
@@ -45,12 +45,12 @@ def doctor(profile: str, role: policy.Role, agent_config: str | None, chosen: st
     findings = []
     with contextlib.ExitStack() as stack:
 
-        def begin() -> Context:
+        def begin() -> DoctorContext:
             settings, wanted = common.load_profile(profile)
             wiring = stack.enter_context(wired(settings, os.environ))
-            return Context(settings, wanted, role, wiring, os.environ, agent_config)
+            return DoctorContext(settings, wanted, role, wiring, os.environ, agent_config)
 
-        for finding in doctors.examine(begin):
+        for finding in examine(begin):
             findings.append(finding)
             if chosen == "text":
                 show(_line(finding))

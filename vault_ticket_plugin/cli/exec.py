@@ -15,12 +15,14 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.plain import ENVIRONMENT_NAME, as_token
-from vault_ticket_plugin.host import supervise as child
+from vault_ticket_plugin.formats.env import ENVIRONMENT_NAME
+from vault_ticket_plugin.formats.token import text_of
+from vault_ticket_plugin.host import supervise
 from vault_ticket_plugin.host.cache import open_runtime
 from vault_ticket_plugin.host.token_file import STALE_SECONDS, SUFFIX, FreshFile
 from vault_ticket_plugin.model import Demand, Ticket
-from vault_ticket_plugin.settings.records import Profile, Settings
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.wiring import wired
 
 # WLCG bearer token discovery: a client looks at the first, then at the file that the second names.
@@ -86,7 +88,7 @@ def exec(profile: str, variable: str | None, in_file: bool, min_ttl: float, comm
     settings, wanted = common.load_profile(profile)
     ticket, left = _ask(settings, wanted, Demand(min_ttl=min_ttl))
     if not in_file:
-        _run(command, lambda: child.become(command, {**os.environ, name: as_token(ticket)}))
+        _run(command, lambda: supervise.become(command, {**os.environ, name: text_of(ticket.access_token)}))
         return
     folder = open_runtime(os.environ)
     if folder is None:
@@ -121,7 +123,7 @@ def _with_file(command: tuple[str, ...], file: FreshFile, name: str, ticket: Tic
     except OSError as error:
         raise ConfigError(f"{file.path} can't be written: {error.strerror}", "Correct its folder.") from None
     try:
-        return child.supervise(command, environ, partial(file.keep, ticket, left))
+        return supervise.supervise(command, environ, partial(file.keep, ticket, left))
     finally:
         file.folder.remove(file.name)  # where it could not even be started
 

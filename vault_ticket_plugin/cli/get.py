@@ -6,22 +6,22 @@ import os
 
 import click
 
+from vault_ticket_plugin import formats
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.formats import FORMATS
-from vault_ticket_plugin.formats.interface import Context
-from vault_ticket_plugin.formats.plain import as_secret
+from vault_ticket_plugin.formats.interface import FormatContext
+from vault_ticket_plugin.formats.token import text_of
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Demand, Ticket
-from vault_ticket_plugin.settings.records import DEFAULT_TIMEOUT
+from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 
 # With the default timeout, and the time to give a Vault token back, below the 30 s after which an agent kills us.
 OVERTIME = 7.0
 # Between two tries of --wait.
-WAIT_FIRST, WAIT_LONGEST = 1.0, 4.0
+WAIT_INITIAL, WAIT_MAX = 1.0, 4.0
 
 
 def _at_least_a_second(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
@@ -35,7 +35,7 @@ def _at_least_a_second(_ctx: click.Context, _param: click.Parameter, value: floa
 @click.option(
     "--format",
     "chosen",
-    type=click.Choice(sorted(FORMATS)),
+    type=click.Choice(sorted(formats.FORMATS)),
     default=DEFAULT_FORMAT,
     show_default=True,
     help="json: with Version and Expiration, for programs; token: the bare token; header: an Authorization line; "
@@ -87,22 +87,22 @@ def get(
         if chosen != DEFAULT_FORMAT:
             raise click.UsageError("what is wrapped has no format yet: `vault-ticket unwrap --format` chooses it")
         min_ttl = max(min_ttl, wrap)  # it may be unwrapped in the last moment
-    form = FORMATS[chosen]
-    with terminal.manners_of(form):
+    form = formats.load(chosen)
+    with terminal.report_errors_as(form):
         settings, wanted = common.load_profile(profile)
-        context = Context(wanted, os.environ, terminal.question() if form.asks else "")
+        context = FormatContext(wanted, os.environ, terminal.question() if form.asks else "")
         text = form.early(context)
         if text is not None:
             terminal.show_credential(text + "\n")
             return
-        until = _deadline(settings.timeout if timeout is None else timeout)
+        deadline = _deadline(settings.timeout if timeout is None else timeout)
         with wired(settings, os.environ, cached=not no_cache) as wiring:
             issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
-            ticket = _patiently(issuer, demand, until) if wait else issuer.ticket(demand, until)
+            ticket = _patiently(issuer, demand, deadline) if wait else issuer.ticket(demand, deadline)
             if wrap is None:
                 terminal.show_ticket(ticket, form, context)
             else:
-                terminal.show_credential(as_secret(wiring.wrap(ticket, wrap, until)) + "\n")
+                terminal.show_credential(text_of(wiring.wrap(ticket, wrap, deadline)) + "\n")
 
 
 def _deadline(timeout: float) -> Deadline:
@@ -110,12 +110,12 @@ def _deadline(timeout: float) -> Deadline:
     return Deadline.after(timeout, last=max(timeout, DEFAULT_TIMEOUT) + OVERTIME)
 
 
-def _patiently(issuer: Issuer, demand: Demand, until: Deadline) -> Ticket:
+def _patiently(issuer: Issuer, demand: Demand, deadline: Deadline) -> Ticket:
     """Vault and the token endpoint are asked no more often for that: the cooldown between tries holds here too."""
-    pauses = until.pauses(WAIT_FIRST, WAIT_LONGEST)
+    pauses = deadline.pauses(WAIT_INITIAL, WAIT_MAX)
     while True:
         try:
-            return issuer.ticket(demand, until)
+            return issuer.ticket(demand, deadline)
         except VaultTicketError:
             if next(pauses, None) is None:
                 raise

@@ -8,7 +8,7 @@ import click
 
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.wiring import wired
 
 
@@ -23,17 +23,17 @@ def revoke(profile: str) -> None:
     some do.
     """
     settings, wanted = common.load_profile(profile)
-    until = Deadline.after(settings.timeout)
+    deadline = Deadline.after(settings.timeout)
     with wired(settings, os.environ) as wiring:
-        wiring.issuer(wanted).replay(until)
-        seen = leased.look(wiring.store, wanted.ticket, until)
-        withdrawn = leased.withdraw(wiring.store, wanted.ticket, until)
+        wiring.issuer(wanted).replay(deadline)
+        seen = leased_path.look(wiring.store, wanted.ticket, deadline)
+        withdrawn = leased_path.withdraw(wiring.store, wanted.ticket, deadline)
         wiring.cache(wanted).forget()
         where = f"{wanted.ticket} in Vault at {settings.vault.shown}"
         terminal.show_note(f"Withdrawn from {where}." if withdrawn else f"There was no ticket at {where}.")
         if seen.ticket is None:
             return
-        if wiring.endpoint(wanted).revoke(seen.ticket.access_token, wanted.client_id, until):
+        if wiring.endpoint(wanted).revoke(seen.ticket.access_token, wanted.client_id, deadline):
             terminal.show_note("Revoked at the server.")
         else:
             terminal.show_note("It stays valid at the server until it expires: no revocation_url is configured.")

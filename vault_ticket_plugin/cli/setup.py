@@ -14,8 +14,9 @@ from vault_ticket_plugin.cli.colour import show
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Auth, Settings
-from vault_ticket_plugin.vault import setup_plan as provision
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.vault import Auth
+from vault_ticket_plugin.vault import setup_plan
 from vault_ticket_plugin.vault.admin import Admin
 from vault_ticket_plugin.vault.setup_plan import Step, Wanted
 from vault_ticket_plugin.wiring import wired
@@ -67,7 +68,7 @@ def setup(
     with wired(_as_administrator(settings), os.environ) as wiring:
         admin = wiring.admin(Deadline.after(settings.timeout))
         found = admin.look(wanted)
-        steps = provision.plan(wanted, found, replacing)
+        steps = setup_plan.plan(wanted, found, replacing)
         for step in steps:
             if not dry_run and step.kind in ("make", "change") and step.action is not None:
                 admin.do(step.action)
@@ -76,7 +77,7 @@ def setup(
         if not dry_run and not differing and secret_id_file:
             show(_hand_over(admin, wanted, secret_id_file))
         role_id = admin.role_id(wanted) if not dry_run or found.role is not None else None
-    show(provision.closing(settings.vault, wanted, program, role_id, secret_id_file))
+    show(setup_plan.closing(settings.vault, wanted, program, role_id, secret_id_file))
     if differing:
         raise ConfigError(
             f"{len(differing)} of these differ from what is wanted, and were left as they are",
@@ -99,7 +100,7 @@ def _told(step: Step, dry_run: bool, program: str, wanted: Wanted) -> str:
     line = f"{words[step.kind]:<{max(map(len, words.values()))}}  {step.what}\n"
     if step.action is None or (step.kind != "leave" and not dry_run):
         return line
-    return f"{line}    $ {provision.command(step.action, program, wanted.profile)}\n"
+    return f"{line}    $ {setup_plan.command(step.action, program, wanted.profile)}\n"
 
 
 def _hand_over(admin: Admin, wanted: Wanted, path: str) -> str:

@@ -31,8 +31,8 @@ def status(chosen: str) -> None:
     settings = common.load()
     names = sorted(settings.profiles) or [environment.profile_name(os.environ, None)]
     with wired(settings, os.environ) as wiring:
-        until = Deadline.after(settings.timeout)
-        reports = [report(wiring, settings.profile(name), until) for name in names]
+        deadline = Deadline.after(settings.timeout)
+        reports = [report(wiring, settings.profile(name), deadline) for name in names]
     if chosen == "json":
         plain = [{key: value for key, value in asdict(one).items() if key != "exit_code"} for one in reports]
         show(json.dumps(plain, indent=2) + "\n")

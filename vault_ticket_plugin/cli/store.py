@@ -45,18 +45,18 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             if source is not None or not sys.stdin.isatty():
                 raise click.UsageError("the profile has no client_id: give it with --client-id")
             client = click.prompt("Client ID", err=True).strip()
-        until = Deadline.after(settings.timeout)
-        _save_what_waits(wiring, profile, until)
+        deadline = Deadline.after(settings.timeout)
+        _save_what_waits(wiring, profile, deadline)
         seeding = Seeding(
             profile=wanted,
             store=wiring.store,
             endpoint=wiring.endpoint(wanted),
             journal=wiring.journal,
-            grant_identity=settings.grant_identity(wanted),
+            grant_key=settings.grant_key(wanted),
             clock=wiring.clock,
         )
         try:
-            seeding.seed(token, client, not no_verify, until)
+            seeding.seed(token, client, not no_verify, deadline)
         finally:
             # Where it failed, too: a journal may wait now, and what is cached must not hide it.
             wiring.cache(wanted).forget()
@@ -64,9 +64,9 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
         terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")
 
 
-def _save_what_waits(wiring: Wiring, name: str, until: Deadline) -> None:
+def _save_what_waits(wiring: Wiring, name: str, deadline: Deadline) -> None:
     """An earlier run's journal goes first. Who seeds need not be able to read the grant, so it may have to wait."""
     try:
-        wiring.issuer(wiring.settings.profile(name)).replay(until)
+        wiring.issuer(wiring.settings.profile(name)).replay(deadline)
     except VaultTicketError as error:
         terminal.show_note(f"vault-ticket: an earlier refresh token still waits on this host: {error.message}")

@@ -12,13 +12,13 @@ from typing import IO, TextIO
 import click
 
 from vault_ticket_plugin.errors import OutputLost, VaultTicketError
-from vault_ticket_plugin.formats.interface import Appended, Context, Format
+from vault_ticket_plugin.formats.interface import Appended, Format, FormatContext
 from vault_ticket_plugin.log import NAME, JsonLines
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
 
 # What a program asks is a few lines; more is something else.
-LONGEST_QUESTION = 1 << 16
+MAX_QUESTION = 1 << 16
 
 
 def show_credential(text: str) -> None:
@@ -37,8 +37,8 @@ def show_credential(text: str) -> None:
         ) from None
 
 
-def show_ticket(ticket: Ticket, form: Format, context: Context) -> None:
-    show_credential(form.show(ticket, context) + "\n")
+def show_ticket(ticket: Ticket, form: Format, context: FormatContext) -> None:
+    show_credential(form.render(ticket, context) + "\n")
     if form.appended:
         append_credential(form.appended(ticket, context))
 
@@ -58,7 +58,7 @@ def question() -> str:
     if stream is None or stream.isatty():
         return ""
     try:
-        return stream.read(LONGEST_QUESTION)
+        return stream.read(MAX_QUESTION)
     except (OSError, UnicodeDecodeError):
         return ""
 
@@ -66,11 +66,11 @@ def question() -> str:
 def read_secret(prompt: str, what: str, source: IO[str] | None = None) -> Secret:
     """One word from `source`, else from standard input: from a person by a prompt that does not show it."""
     if source is not None:
-        text = source.read(LONGEST_QUESTION)
+        text = source.read(MAX_QUESTION)
     elif sys.stdin.isatty():
         text = click.prompt(prompt, hide_input=True, err=True)
     else:
-        text = sys.stdin.read(LONGEST_QUESTION)
+        text = sys.stdin.read(MAX_QUESTION)
     text = text.strip()
     if not text or not text.isprintable() or " " in text:
         raise click.UsageError(f"that is no {what}: wanted one word on one line")
@@ -78,7 +78,7 @@ def read_secret(prompt: str, what: str, source: IO[str] | None = None) -> Secret
 
 
 @contextlib.contextmanager
-def manners_of(form: Format) -> Iterator[None]:
+def report_errors_as(form: Format) -> Iterator[None]:
     """A failure inside is shown as the format's caller wants it."""
     logger = logging.getLogger(NAME)
     if form.quiet and logger.level >= logging.WARNING:  # with -v a person has asked

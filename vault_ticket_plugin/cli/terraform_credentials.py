@@ -9,7 +9,7 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats import terraform
+from vault_ticket_plugin.helpers import terraform
 from vault_ticket_plugin.model import Demand
 from vault_ticket_plugin.wiring import wired
 

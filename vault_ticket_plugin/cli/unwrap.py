@@ -6,11 +6,11 @@ import os
 
 import click
 
+from vault_ticket_plugin import formats
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.formats import FORMATS
-from vault_ticket_plugin.formats.interface import Context
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.formats.interface import FormatContext
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 
@@ -21,7 +21,7 @@ from vault_ticket_plugin.wiring import wired
     "--format",
     "chosen",
     # The others read a question from standard input.
-    type=click.Choice(sorted(name for name, form in FORMATS.items() if not form.asks)),
+    type=click.Choice(sorted(name for name in formats.FORMATS if not formats.load(name).asks)),
     default=DEFAULT_FORMAT,
     show_default=True,
     help="As `vault-ticket get` has it.",
@@ -36,12 +36,12 @@ def unwrap(profile: str, chosen: str) -> None:
     \b
       vault-ticket get support --wrap 60s | ssh build@host.example vault-ticket unwrap --format token
     """
-    form = FORMATS[chosen]
-    with terminal.manners_of(form):
+    form = formats.load(chosen)
+    with terminal.report_errors_as(form):
         settings = common.load()
         # Whoever is handed a token need not have a profile for it.
         wanted = settings.profiles.get(profile) or Profile.standard(profile)
-        context = Context(wanted, os.environ)
+        context = FormatContext(wanted, os.environ)
         text = form.early(context)
         if text is not None:
             terminal.show_credential(text + "\n")

@@ -28,14 +28,14 @@ STANDARD_ERROR = "-"
 FLUSH_SECONDS = 0.2
 # A second and more of as many hand-outs as this host can make. What is rare, and tells of a refresh token, has as much
 # room again that no hand-out takes.
-MOST_HAND_OUTS = 20_000
-MOST_WAITING = 2 * MOST_HAND_OUTS
+MAX_HAND_OUTS = 20_000
+MAX_WAITING = 2 * MAX_HAND_OUTS
 # Between two tries where the file can't be written.
 RETRY_SECONDS = 1.0
 # How long the end waits for what is queued.
 CLOSE_SECONDS = 5.0
 # Names and codes of ours are short; what is longer came from elsewhere.
-LONGEST_FIELD = 200
+MAX_FIELD = 200
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -63,7 +63,7 @@ class Audit:
     def tell(self, event: Event) -> None:
         """Never blocks."""
         rare = event.kind != "hand-out"
-        if len(self._queue) >= (MOST_WAITING if rare else MOST_HAND_OUTS):
+        if len(self._queue) >= (MAX_WAITING if rare else MAX_HAND_OUTS):
             self._drop(1)
             return
         self._queue.append((time.time(), event))
@@ -192,11 +192,11 @@ def line(at: float, event: Event) -> str:
     plain = {
         "time": _rfc3339(at),
         "event": event.kind,
-        "profile": event.profile[:LONGEST_FIELD],
+        "profile": event.profile[:MAX_FIELD],
         "outcome": event.outcome,
-        "who": event.who[:LONGEST_FIELD],
+        "who": event.who[:MAX_FIELD],
         "fingerprint": event.fingerprint if len(event.fingerprint) == FINGERPRINT_DIGITS else "",
-        "detail": event.detail[:LONGEST_FIELD],
+        "detail": event.detail[:MAX_FIELD],
     }
     return json.dumps({name: value for name, value in plain.items() if value}) + "\n"
 

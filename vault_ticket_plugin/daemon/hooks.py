@@ -24,10 +24,10 @@ Outcome = Literal["done", "failed", "timed-out", "not-run", "dropped"]
 # Hooks under way at once. One profile's never overlap, and keep their order.
 AT_ONCE = 4
 # Changes that wait for their turn. A new ticket replaces one that waits, so only failures and recoveries add up.
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 # Of a command's output the beginning is logged.
-MOST_OUTPUT, MOST_LINES = 4096, 20
-LONGEST_DETAIL = 4096
+MAX_OUTPUT, MAX_LINES = 4096, 20
+MAX_DETAIL = 4096
 # Ours alone: a Vault token, the secret id, and what lets a process speak to systemd for us.
 KEPT_BACK = frozenset(
     {
@@ -77,7 +77,7 @@ class Hooks:
             if waiting and waiting[-1].what == change.what == "refreshed":
                 waiting[-1] = change
                 return
-            if self._count >= MOST_WAITING:
+            if self._count >= MAX_WAITING:
                 if not waiting:
                     del self._waiting[change.profile]
                 self._told(change.what, "dropped")
@@ -193,7 +193,7 @@ def run(command: tuple[str, ...], environ: Mapping[str, str], timeout: float, ab
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:
         os.close(reader)
-    for line in output.decode("utf-8", "replace").splitlines()[:MOST_LINES]:
+    for line in output.decode("utf-8", "replace").splitlines()[:MAX_LINES]:
         log.info("%s: %s", name, "".join(letter if letter.isprintable() else " " for letter in line))
     if not in_time:
         log.warning("%s: %s was ended: it took longer than %g s", name, command[0], timeout)
@@ -234,13 +234,13 @@ def _read(reader: int, output: bytearray) -> bool:
         piece = os.read(reader, 65536)
     except BlockingIOError:
         return True
-    output += piece[: MOST_OUTPUT - len(output)]
+    output += piece[: MAX_OUTPUT - len(output)]
     return bool(piece)
 
 
 def _plain(text: str) -> str:
     """As an environment can hold it."""
-    return text[:LONGEST_DETAIL].replace("\0", " ").encode("utf-8", "replace").decode()
+    return text[:MAX_DETAIL].replace("\0", " ").encode("utf-8", "replace").decode()
 
 
 def _has_password(url: str) -> bool:

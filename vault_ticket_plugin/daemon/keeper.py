@@ -12,16 +12,16 @@ from typing import Literal, NamedTuple
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.daemon.schedule import Schedule
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
-from vault_ticket_plugin.issuer import Issued, demand_what_can_be_had
+from vault_ticket_plugin.issuer import Issued, check_min_ttl
 from vault_ticket_plugin.model import CLOCK_STEP, Demand, Freshness, Ticket
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
 # A leader election was seen to take 14 s, a spend takes 8 s at most; what is under way then may take the rest.
-ROUND_SECONDS, ROUND_LONGEST = 25.0, 35.0
+ROUND_SECONDS, ROUND_MAX = 25.0, 35.0
 # The clock that counts suspended time is looked at so often: a thread's wait does not count it.
-LONGEST_WAIT = 5.0
+MAX_WAIT = 5.0
 # Errors that time alone does not mend: stored data, a missing grant, a denial, a dead grant, a configuration.
 FOR_A_PERSON = frozenset({65, 66, 77, 78})
 
@@ -118,19 +118,19 @@ class Keeper:
         least = max(entry.profile.windows.hard_for(kept.ticket.lifetime), min_ttl, CLOCK_STEP)
         return kept if left > least else None
 
-    def ticket(self, name: str, min_ttl: float, until: Deadline) -> Kept:
+    def ticket(self, name: str, min_ttl: float, deadline: Deadline) -> Kept:
         """One that meets the demand where one can be had by then, else a usable one, else an error of ours."""
         ready = self.ready(name, min_ttl)
         if ready is not None:
             return ready
         try:
-            issued, left = self._ask(name, Demand(min_ttl=min_ttl), until)
+            issued, left = self._ask(name, Demand(min_ttl=min_ttl), deadline)
         except VaultTicketError:
             kept = self.usable(name)
             if kept is None:
                 raise
             return kept
-        demand_what_can_be_had(issued.ticket, min_ttl)
+        check_min_ttl(issued.ticket, min_ttl)
         return Kept(issued.ticket, left, self._clock.monotonic())
 
     def usable(self, name: str) -> Kept | None:
@@ -154,7 +154,7 @@ class Keeper:
 
     def alive(self) -> bool:
         """Whether the scheduler still turns."""
-        return self._clock.monotonic() - self._beat < 4 * LONGEST_WAIT
+        return self._clock.monotonic() - self._beat < 4 * MAX_WAIT
 
     def wait_until_idle(self, seconds: float) -> bool:
         """Whether nothing is under way any more."""
@@ -176,7 +176,7 @@ class Keeper:
                         self._free -= 1
                         pool.submit(self._round, name)
                     at = self._schedule.next_at() if self._free else None
-                self._wake.wait(LONGEST_WAIT if at is None else min(LONGEST_WAIT, max(0.0, at - now)))
+                self._wake.wait(MAX_WAIT if at is None else min(MAX_WAIT, max(0.0, at - now)))
 
     def once(self) -> dict[str, VaultTicketError]:
         """Look after each profile once, and tell what failed."""
@@ -210,14 +210,14 @@ class Keeper:
 
     def look_after(self, name: str) -> VaultTicketError | None:
         """See to it that the profile's ticket is fresh; what stands in the way, if anything does."""
-        until = Deadline.after(ROUND_SECONDS, self._clock, ROUND_LONGEST)
+        deadline = Deadline.after(ROUND_SECONDS, self._clock, ROUND_MAX)
         try:
-            issued, _ = self._ask(name, Demand(), until)
+            issued, _ = self._ask(name, Demand(), deadline)
         except VaultTicketError as error:
             return error
         return issued.failed
 
-    def _ask(self, name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
+    def _ask(self, name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
         """Ask, and remember how it went."""
         entry, issue = self._entries.get(name), self._issue
         if entry is None or issue is None:
@@ -225,7 +225,7 @@ class Keeper:
         with self._lock:
             self._asking += 1
         try:
-            issued, left = issue(name, demand, until)
+            issued, left = issue(name, demand, deadline)
         except VaultTicketError as error:
             self._failed(entry, error)
             raise

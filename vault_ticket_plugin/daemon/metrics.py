@@ -29,7 +29,7 @@ OUTCOMES: Mapping[Kind, tuple[str, ...]] = {
 }
 STANDINGS = ("new", "good", "failing", "dead")
 # Far more kinds of calls than there are; should a path ever get in here, it counts as `other`.
-MOST_CALLS = 32
+MAX_CALLS = 32
 
 # When each series began is a series more for each, and nobody's question.
 prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -102,7 +102,7 @@ class Metrics:
 
     def _named(self, call: str) -> str:
         if call not in self._calls:
-            if len(self._calls) >= MOST_CALLS:
+            if len(self._calls) >= MAX_CALLS:
                 return "other"
             self._calls.add(call)
         return call

@@ -17,7 +17,7 @@ START_RATE = 50.0
 # on other hosts, don't stay in step. The rest is for trying again.
 SPREAD = 0.5
 # Between two tries where a refresh fails, or another holder is at it.
-RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
+BACKOFF_INITIAL, BACKOFF_MAX = 1.0, 60.0
 # While a usable ticket is left there are at least so many tries before it ends.
 TRIES_LEFT = 6
 
@@ -68,10 +68,10 @@ class Schedule:
 
     def failed(self, name: str, now: float, left: float) -> None:
         """`left`: seconds that there still is a usable ticket, 0 where there is none."""
-        bound = self._retry.get(name, RETRY_FIRST)
-        self._retry[name] = min(bound * 2, RETRY_LONGEST)
+        bound = self._retry.get(name, BACKOFF_INITIAL)
+        self._retry[name] = min(bound * 2, BACKOFF_MAX)
         if left > 0:
-            bound = max(RETRY_FIRST, min(bound, left / TRIES_LEFT))
+            bound = max(BACKOFF_INITIAL, min(bound, left / TRIES_LEFT))
         self._put(name, now + self._chance.uniform(bound / 2, bound))
 
     def _put(self, name: str, at: float) -> None:

@@ -14,22 +14,21 @@ from types import FrameType
 from typing import Literal, NamedTuple
 
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
-from vault_ticket_plugin.daemon import systemd
-from vault_ticket_plugin.daemon import systemd_credentials as credentials
+from vault_ticket_plugin.daemon import systemd, systemd_credentials
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.daemon.hooks import Hooks
 from vault_ticket_plugin.daemon.http_api import access, sockets
-from vault_ticket_plugin.daemon.http_api.app import Web
+from vault_ticket_plugin.daemon.http_api.app import HttpApi
 from vault_ticket_plugin.daemon.http_api.server import Server
-from vault_ticket_plugin.daemon.keeper import ROUND_LONGEST, Keeper
+from vault_ticket_plugin.daemon.keeper import ROUND_MAX, Keeper
 from vault_ticket_plugin.daemon.metrics import Metrics
-from vault_ticket_plugin.daemon.wiring import Parts
+from vault_ticket_plugin.daemon.wiring import DaemonWiring
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.events import Event
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings import load as config
-from vault_ticket_plugin.settings.records import DaemonSettings, Listener, Settings
+from vault_ticket_plugin.settings.daemon import DaemonSettings, Listener
+from vault_ticket_plugin.settings.load import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ WORDS: Mapping[int, Word] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", sign
 class Retired(NamedTuple):
     """Parts of an earlier configuration; what is under way with them has ended by `at` (monotonic)."""
 
-    parts: Parts
+    parts: DaemonWiring
     at: float
 
 
@@ -66,7 +65,7 @@ class Service:
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()  # its `put` may be called in a signal handler
         self._ended = threading.Event()
         self._notifier = systemd.Notifier(environ)
-        self._settings = config.load(environ)
+        self._settings = load_settings(environ)
         self._daemon: DaemonSettings = self._settings.daemon
         self.metrics = Metrics()
         self._audit = Audit(self._daemon.audit, self.metrics.audit_dropped) if self._daemon.audit else None
@@ -76,7 +75,7 @@ class Service:
         self._server: Server | None = None
         self._retired: list[Retired] = []
         self._install(self._parts)
-        self._web = Web(
+        self._web = HttpApi(
             self.keeper, self.tell, self._metrics_text, check=self._check, rate=self._daemon.rate, clock=clock
         )
 
@@ -90,14 +89,14 @@ class Service:
     def _metrics_text(self) -> bytes:
         return self.metrics.text(self.keeper.states(), self._parts.journal_waiting())
 
-    def _check(self, token: Secret, where: Location, until: Deadline) -> access.Caller | None:
-        return access.at_vault(self._parts.session)(token, where, until)
+    def _check(self, token: Secret, where: Location, deadline: Deadline) -> access.Caller | None:
+        return access.vault_authorizer(self._parts.session)(token, where, deadline)
 
     # -- the configuration
 
-    def _made(self, settings: Settings) -> Parts:
+    def _made(self, settings: Settings) -> DaemonWiring:
         """ConfigError where they can't be made. Threads find what they share already there."""
-        parts = Parts(
+        parts = DaemonWiring(
             settings,
             self._environ,
             clock=self._clock,
@@ -108,17 +107,17 @@ class Service:
         _ = parts.store, parts.issuers
         return parts
 
-    def _install(self, parts: Parts) -> None:
+    def _install(self, parts: DaemonWiring) -> None:
         settings = parts.settings
         self.keeper.replace(
-            {name: (profile, settings.identity(profile)) for name, profile in parts.profiles.items()}, parts.issue
+            {name: (profile, settings.ticket_key(profile)) for name, profile in parts.profiles.items()}, parts.issue
         )
 
     def reload(self) -> None:
         """Take the configuration as it is now; one that is wrong is told and changes nothing."""
         self._notifier.reloading()
         try:
-            settings = config.load(self._environ)
+            settings = load_settings(self._environ)
             parts = self._made(settings)
         except VaultTicketError as error:
             log.warning("the configuration is not taken, the old one stays: %s. %s", error.message, error.hint)
@@ -132,7 +131,7 @@ class Service:
                 parts.cache(profile).forget()  # so that Vault is asked: what it had may have been revoked
             self._install(parts)
             self._web.replace(self._check, settings.daemon.rate)
-            self._retired.append(Retired(old, self._clock.monotonic() + ROUND_LONGEST))
+            self._retired.append(Retired(old, self._clock.monotonic() + ROUND_MAX))
             log.info("the configuration is taken: %s", self.status())
         if self._audit is not None:
             self._audit.reopen()
@@ -151,7 +150,7 @@ class Service:
         ]
         with contextlib.ExitStack() as ends:
             ends.callback(self._close)
-            ends.callback(self.keeper.wait_until_idle, ROUND_LONGEST)  # for what hand-outs have asked for
+            ends.callback(self.keeper.wait_until_idle, ROUND_MAX)  # for what hand-outs have asked for
             self._listen(ends)
             for thread in work:
                 thread.start()
@@ -163,7 +162,7 @@ class Service:
                 if word == "reload":
                     self.reload()
                 self._tick()
-            self._notifier.stopping(ROUND_LONGEST + ANSWER_SECONDS, "finishing what is under way")
+            self._notifier.stopping(ROUND_MAX + ANSWER_SECONDS, "finishing what is under way")
             log.info("finishing what is under way")
 
     def _listen(self, ends: contextlib.ExitStack) -> None:
@@ -185,11 +184,11 @@ class Service:
         for each in listening:
             log.info("listening on %s", each.listener)
         for made in given.get("credentials", []):
-            ends.callback(credentials.serve(made, self.keeper, self.tell))
+            ends.callback(systemd_credentials.serve(made, self.keeper, self.tell))
         if self._daemon.credentials and not given.get("credentials"):
             own = sockets.listen(Listener(path=self._daemon.credentials), CREDENTIALS_MODE)
             ends.callback(own.close)
-            ends.callback(credentials.serve(own.socket, self.keeper, self.tell))
+            ends.callback(systemd_credentials.serve(own.socket, self.keeper, self.tell))
 
     def _close(self) -> None:
         self._hooks.close()

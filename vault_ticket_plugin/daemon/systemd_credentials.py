@@ -20,7 +20,7 @@ from vault_ticket_plugin.daemon.http_api.access import owns, peer_of
 from vault_ticket_plugin.daemon.keeper import Kept
 from vault_ticket_plugin.environment import is_profile_name
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.events import Event, Tell
+from vault_ticket_plugin.events import Event, EventSink
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ NO_CREDENTIAL = b"\0" * ((1 << 20) + 1)
 class Source(Protocol):
     """What is needed of a keeper."""
 
-    def ticket(self, name: str, min_ttl: float, until: Deadline) -> Kept: ...
+    def ticket(self, name: str, min_ttl: float, deadline: Deadline) -> Kept: ...
 
 
 class Asker(NamedTuple):
@@ -50,7 +50,9 @@ class Asker(NamedTuple):
 class Credentials:
     """Serves a listening socket, which it closes at the end. `run` returns after `close`."""
 
-    def __init__(self, listening: socket.socket, source: Source, tell: Tell, answer: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, listening: socket.socket, source: Source, tell: EventSink, answer: float = ANSWER_SECONDS
+    ) -> None:
         self._listening = listening
         self._source = source
         self._tell = tell
@@ -143,7 +145,7 @@ def who_asks(address: object) -> Asker | None:
     return Asker(name, profile)
 
 
-def serve(listening: socket.socket, source: Source, tell: Tell) -> Callable[[], None]:
+def serve(listening: socket.socket, source: Source, tell: EventSink) -> Callable[[], None]:
     """Start to answer; what ends it, when all that were taken are answered."""
     credentials = Credentials(listening, source, tell)
     thread = threading.Thread(target=credentials.run, name="credentials", daemon=True)

@@ -13,10 +13,10 @@ from vault_ticket_plugin import environment
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.issuer import Issued, Issuer
-from vault_ticket_plugin.model import Demand, Document, Location, Refreshed
-from vault_ticket_plugin.ports import Store, TokenEndpoint
+from vault_ticket_plugin.model import Demand, Document, Location, TokenResponse
+from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.wiring import Wiring
 
 # A call's name, the seconds it took, whether it worked.
@@ -24,7 +24,7 @@ Observe = Callable[[str, float, bool], None]
 
 
 @dataclass(frozen=True)
-class Parts(Wiring):
+class DaemonWiring(Wiring):
     """`vault_seconds`, `endpoint_seconds`: told how long each call took, its retries included."""
 
     vault_seconds: Observe = lambda _call, _seconds, _worked: None
@@ -41,7 +41,7 @@ class Parts(Wiring):
         return {name: self.issuer(profile) for name, profile in self.profiles.items()}
 
     @cached_property
-    def store(self) -> Store:  # type: ignore[override]
+    def store(self) -> KvStore:  # type: ignore[override]
         return _TimedStore(super().store, self.vault_seconds)
 
     def asking(self, profile: Profile) -> None:
@@ -50,22 +50,22 @@ class Parts(Wiring):
     def endpoint(self, profile: Profile) -> TokenEndpoint:
         return _TimedEndpoint(super().endpoint(profile), self.endpoint_seconds)
 
-    def issue(self, name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
+    def issue(self, name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
         """`keeper.Issue`."""
         issuer = self.issuers[name]
-        issued = issuer.issued(demand, until)
+        issued = issuer.issued(demand, deadline)
         return issued, issuer.left(issued.ticket)
 
     def journal_waiting(self) -> int:
         """How many rotated refresh tokens on this host are not in Vault."""
         return self.journal.count()
 
-    def replay(self, until: Deadline) -> None:
+    def replay(self, deadline: Deadline) -> None:
         """Bring into Vault what it could not take before."""
         if self.journal_waiting():
             for issuer in self.issuers.values():
                 with contextlib.suppress(VaultTicketError):  # the next try, or the next refresh, will tell
-                    issuer.replay(until)
+                    issuer.replay(deadline)
 
 
 @contextlib.contextmanager
@@ -79,38 +79,38 @@ def _timed(observe: Observe, call: str) -> Iterator[None]:
 
 
 class _TimedStore:
-    """`Store` (ports.py)."""
+    """`KvStore` (ports.py)."""
 
-    def __init__(self, store: Store, observe: Observe) -> None:
+    def __init__(self, store: KvStore, observe: Observe) -> None:
         self._store = store
         self._observe = observe
 
     def now(self) -> float:
         return self._store.now()
 
-    def read(self, where: Location, until: Deadline) -> Document:
+    def read(self, where: Location, deadline: Deadline) -> Document:
         with _timed(self._observe, "read"):
-            return self._store.read(where, until)
+            return self._store.read(where, deadline)
 
-    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, until: Deadline) -> int:
+    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, deadline: Deadline) -> int:
         with _timed(self._observe, "write"):
-            return self._store.write(where, data, cas, until)
+            return self._store.write(where, data, cas, deadline)
 
-    def current_version(self, where: Location, until: Deadline) -> int:
+    def current_version(self, where: Location, deadline: Deadline) -> int:
         with _timed(self._observe, "current_version"):
-            return self._store.current_version(where, until)
+            return self._store.current_version(where, deadline)
 
-    def may_write(self, where: Location, until: Deadline) -> bool:
+    def may_write(self, where: Location, deadline: Deadline) -> bool:
         with _timed(self._observe, "may_write"):
-            return self._store.may_write(where, until)
+            return self._store.may_write(where, deadline)
 
-    def expire(self, where: Location, after: float, until: Deadline) -> None:
+    def expire(self, where: Location, after: float, deadline: Deadline) -> None:
         with _timed(self._observe, "expire"):
-            self._store.expire(where, after, until)
+            self._store.expire(where, after, deadline)
 
-    def destroy(self, where: Location, versions: list[int], until: Deadline) -> None:
+    def destroy(self, where: Location, versions: list[int], deadline: Deadline) -> None:
         with _timed(self._observe, "destroy"):
-            self._store.destroy(where, versions, until)
+            self._store.destroy(where, versions, deadline)
 
 
 class _TimedEndpoint:
@@ -120,10 +120,10 @@ class _TimedEndpoint:
         self._endpoint = endpoint
         self._observe = observe
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, until: Deadline) -> Refreshed:
+    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:
         with _timed(self._observe, "refresh"):
-            return self._endpoint.refresh(refresh_token, client_id, until)
+            return self._endpoint.refresh(refresh_token, client_id, deadline)
 
-    def revoke(self, access_token: Secret, client_id: str | None, until: Deadline) -> bool:
+    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:
         with _timed(self._observe, "revoke"):
-            return self._endpoint.revoke(access_token, client_id, until)
+            return self._endpoint.revoke(access_token, client_id, deadline)

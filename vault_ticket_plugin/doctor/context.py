@@ -10,7 +10,8 @@ from typing import Any
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, TokenRefused, VaultDenied
 from vault_ticket_plugin.model import Document
-from vault_ticket_plugin.settings.records import Profile, Settings
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault import policy
 from vault_ticket_plugin.wiring import Wiring
 
@@ -19,7 +20,7 @@ PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
-class Context:
+class DoctorContext:
     """`agent_config`: an agent's configuration file, where one was named."""
 
     settings: Settings
@@ -34,14 +35,21 @@ class Context:
         """Whether a daemon is asked, and no Vault is configured beside it."""
         return not self.settings.vault.address
 
-    def until(self) -> Deadline:
+    @property
+    def policy_hint(self) -> str:
+        """What to do about rights that are missing."""
+        role, name, namespace = self.role, self.profile.name, self.settings.vault.namespace
+        where = f", in namespace {namespace}" if namespace else ""
+        return f"Its policy should be what `vault-ticket policy {role} {name}` prints{where} (`vault-ticket setup {name}`)."
+
+    def deadline(self) -> Deadline:
         return Deadline.after(min(PATIENCE, self.settings.timeout))
 
     @cached_property
     def server(self) -> Mapping[str, Any]:
         """What the server says of itself to anybody, sealed or not."""
         root = {"X-Vault-Namespace": ""}  # Vault Enterprise has it in no other namespace
-        answer = self.wiring.session.call("GET", "sys/seal-status", self.until(), anonymous=True, headers=root)
+        answer = self.wiring.session.call("GET", "sys/seal-status", self.deadline(), anonymous=True, headers=root)
         if "not yet initialized" in answer.errors:  # as Vault before 1.15 says it
             return {"initialized": False, "sealed": True}
         if "sealed" not in answer.body:
@@ -54,10 +62,10 @@ class Context:
     @cached_property
     def token(self) -> Mapping[str, Any] | None:
         """What Vault says of our token, after a login; None where the token may not ask."""
-        until = self.until()
-        self.wiring.session.have_token(until)
+        deadline = self.deadline()
+        self.wiring.session.have_token(deadline)
         try:
-            answer = self.wiring.session.call("GET", policy.LOOKUP_SELF, until)
+            answer = self.wiring.session.call("GET", policy.LOOKUP_SELF, deadline)
         except TokenRefused:
             raise
         except VaultDenied:
@@ -68,7 +76,7 @@ class Context:
     def capabilities(self, paths: list[str]) -> Mapping[str, frozenset[str]] | None:
         """What our token may do at each; None where it may not ask."""
         try:
-            answer = self.wiring.session.call("POST", policy.CAPABILITIES_SELF, self.until(), {"paths": paths})
+            answer = self.wiring.session.call("POST", policy.CAPABILITIES_SELF, self.deadline(), {"paths": paths})
         except TokenRefused:
             raise
         except VaultDenied:
@@ -78,8 +86,8 @@ class Context:
 
     @cached_property
     def grant(self) -> Document:
-        return self.wiring.store.read(self.profile.grant, self.until())
+        return self.wiring.store.read(self.profile.grant, self.deadline())
 
     @cached_property
     def ticket(self) -> Document:
-        return self.wiring.store.read(self.profile.ticket, self.until())
+        return self.wiring.store.read(self.profile.ticket, self.deadline())

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from vault_ticket_plugin.clock import to_rfc3339
-from vault_ticket_plugin.doctor.context import Context
+from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.errors import VaultDenied, VaultUnreachable
-from vault_ticket_plugin.host import daemon_client as asking
+from vault_ticket_plugin.host import daemon_client
 
 
-def daemon(context: Context) -> Finding:
+def daemon(context: DoctorContext) -> Finding:
     """It is there, does its work, and gives us a ticket. Where Vault can be asked too, it is not needed."""
     path, alone = context.settings.socket, context.alone
     if path is None:
         return skipped("no socket is configured")
     try:
-        well = asking.is_well(path, context.until())
-        ticket, _ = asking.hear(path, context.profile.name, 0.0, context.until())
-    except asking.NoAnswer as nothing:
+        well = daemon_client.is_alive(path, context.deadline())
+        ticket, _ = daemon_client.hear(path, context.profile.name, 0.0, context.deadline())
+    except daemon_client.NoAnswer as nothing:
         told = f"the daemon at unix:{path} gives no answer: {nothing}"
         hint = "Start it (`vault-ticket daemon`), and check `socket` here and `listen` there."
         return failed(told, hint, VaultUnreachable.exit_code) if alone else warned(f"{told}; Vault is asked", hint)
-    except asking.NotAllowed:
-        error = asking.denied(path, context.profile.name)
+    except daemon_client.NotAllowed:
+        error = daemon_client.denied(path, context.profile.name)
         if alone:
             return failed(error.message, error.hint, VaultDenied.exit_code)
         return warned(f"{error.message}; Vault is asked", error.hint)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vault_ticket_plugin.doctor.context import Context
+from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.errors import ConfigError
 
 Status = Literal["pass", "warn", "fail", "skip"]
@@ -36,7 +36,7 @@ class Check:
     """
 
     name: str
-    run: Callable[[Context], Finding]
+    run: Callable[[DoctorContext], Finding]
     needs: tuple[str, ...] = ()
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from vault_ticket_plugin.clock import HOST_CLOCK
-from vault_ticket_plugin.doctor.context import PATIENCE, Context
+from vault_ticket_plugin.doctor.context import PATIENCE, DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import EndpointUnavailable, VaultUnreachable
-from vault_ticket_plugin.settings.records import PORTS, Tls, is_loopback
+from vault_ticket_plugin.settings.hosts import PORTS, is_loopback
+from vault_ticket_plugin.settings.vault import Tls
 from vault_ticket_plugin.transport import proxy
 from vault_ticket_plugin.transport.exchange import reason_of, tls_context
 
@@ -63,7 +64,7 @@ class Target:
         return made
 
 
-def vault(context: Context) -> Target | Finding:
+def vault(context: DoctorContext) -> Target | Finding:
     settings = context.settings.vault
     if context.alone:
         return skipped("no Vault address is configured: the daemon is asked", blocks=True)
@@ -71,7 +72,7 @@ def vault(context: Context) -> Target | Finding:
     return Target(settings.address, settings.tls, correct, VaultUnreachable.exit_code, settings.unix_socket)
 
 
-def endpoint(context: Context) -> Target | Finding:
+def endpoint(context: DoctorContext) -> Target | Finding:
     profile = context.profile
     if context.role == "reader" or context.alone:
         whom = "a reader" if context.role == "reader" else "whoever asks a daemon"
@@ -81,11 +82,11 @@ def endpoint(context: Context) -> Target | Finding:
 
 
 def of(
-    choose: Callable[[Context], Target | Finding], test: Callable[[Target], Finding]
-) -> Callable[[Context], Finding]:
+    choose: Callable[[DoctorContext], Target | Finding], test: Callable[[Target], Finding]
+) -> Callable[[DoctorContext], Finding]:
     """`choose` may find that there is nothing to test."""
 
-    def run(context: Context) -> Finding:
+    def run(context: DoctorContext) -> Finding:
         target = choose(context)
         return test(target) if isinstance(target, Target) else target
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vault_ticket_plugin.doctor.context import Context
+from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, warned
 from vault_ticket_plugin.errors import VaultUnreachable
 
@@ -14,7 +14,7 @@ SKEW_NOTICED, SKEW_BAD = 5.0, 60.0
 OLDEST = (1, 7)
 
 
-def seal(context: Context) -> Finding:
+def seal(context: DoctorContext) -> Finding:
     said = context.server
     if said.get("initialized") is False:
         return failed("the server is not initialised", "`vault operator init`.", VaultUnreachable.exit_code)
@@ -23,7 +23,7 @@ def seal(context: Context) -> Finding:
     return passed("unsealed")
 
 
-def version(context: Context) -> Finding:
+def version(context: DoctorContext) -> Finding:
     said = str(context.server.get("version") or "unknown")
     numbers = re.match(r"(\d+)\.(\d+)", said)
     if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
@@ -31,7 +31,7 @@ def version(context: Context) -> Finding:
     return passed(said)
 
 
-def clock(context: Context) -> Finding:
+def clock(context: DoctorContext) -> Finding:
     """This host's clock against Vault's Date, which has whole seconds: half a second stands for the rest of one."""
     context.server  # noqa: B018 - an answer of now tells Vault's time
     skew = context.wiring.clock.wall() - context.wiring.session.now() - 0.5

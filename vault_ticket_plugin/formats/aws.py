@@ -12,11 +12,11 @@ import json
 from vault_ticket_plugin import jwt
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.interface import Context, Format
+from vault_ticket_plugin.formats.interface import Format, FormatContext
 from vault_ticket_plugin.model import Ticket
 
 
-def show(ticket: Ticket, context: Context) -> str:
+def render(ticket: Ticket, context: FormatContext) -> str:
     """The token is the secret key and the session token both: a service of one's own takes either."""
     token = ticket.access_token.reveal()
     return json.dumps(
@@ -30,7 +30,7 @@ def show(ticket: Ticket, context: Context) -> str:
     )
 
 
-def _client_id(token: str, context: Context) -> str:
+def _client_id(token: str, context: FormatContext) -> str:
     """The profile's, else the one that the token names. The grant has it too, but not every caller may read that."""
     found = context.profile.client_id or jwt.claims(token).get("cid")
     if isinstance(found, str) and found.isprintable() and found:
@@ -41,4 +41,4 @@ def _client_id(token: str, context: Context) -> str:
     )
 
 
-FORMAT = Format(show)
+FORMAT = Format(render)

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.interface import Context, Format
+from vault_ticket_plugin.formats.interface import Format, FormatContext
 from vault_ticket_plugin.model import Ticket
 
 
-def early(context: Context) -> str | None:
+def early(context: FormatContext) -> str | None:
     """No headers for a host that the profile doesn't name."""
     try:
         uri = urlsplit(json.loads(context.question)["uri"])
@@ -29,9 +29,9 @@ def early(context: Context) -> str | None:
     return None if ours else json.dumps({"headers": {}})
 
 
-def show(ticket: Ticket, _context: Context) -> str:
+def render(ticket: Ticket, _context: FormatContext) -> str:
     value = f"{ticket.token_type} {ticket.access_token.reveal()}"
     return json.dumps({"headers": {"Authorization": [value]}, "expires": to_rfc3339(ticket.expires_at)})
 
 
-FORMAT = Format(show, early=early, asks=True)
+FORMAT = Format(render, early=early, asks=True)

@@ -8,31 +8,31 @@ read only by the steps that name it; what is put into the job's environment reac
 from __future__ import annotations
 
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.interface import Appended, Context, Format
+from vault_ticket_plugin.formats.interface import Appended, Format, FormatContext
 from vault_ticket_plugin.model import Ticket
 
 OUTPUT_FILE = "GITHUB_OUTPUT"
 OUTPUT = "access_token"
 
 
-def early(context: Context) -> None:
+def early(context: FormatContext) -> None:
     _file(context)
 
 
-def show(ticket: Ticket, _context: Context) -> str:
+def render(ticket: Ticket, _context: FormatContext) -> str:
     token = ticket.access_token.reveal()
     return "::add-mask::" + token.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def appended(ticket: Ticket, context: Context) -> Appended:
+def appended(ticket: Ticket, context: FormatContext) -> Appended:
     return Appended(_file(context), f"{OUTPUT}={ticket.access_token.reveal()}")
 
 
-def _file(context: Context) -> str:
+def _file(context: FormatContext) -> str:
     path = context.environ.get(OUTPUT_FILE)
     if not path:
         raise ConfigError(f"{OUTPUT_FILE} is not set: this is no step of GitHub Actions", "Use another --format.")
     return path
 
 
-FORMAT = Format(show, early=early, appended=appended)
+FORMAT = Format(render, early=early, appended=appended)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 
 from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.formats.interface import Format, FormatContext
 from vault_ticket_plugin.model import Ticket
 
 
-def show(ticket: Ticket) -> str:
+def render(ticket: Ticket, _context: FormatContext) -> str:
     return json.dumps(
         {
             "version": 1,
@@ -28,3 +29,6 @@ def show(ticket: Ticket) -> str:
 def fail(error: VaultTicketError) -> str:
     message = f"{error.message}. {error.hint}" if error.hint else error.message
     return json.dumps({"version": 1, "success": False, "code": type(error).__name__, "message": message})
+
+
+FORMAT = Format(render, fail=fail, quiet=True)

@@ -8,16 +8,17 @@ from typing import NamedTuple
 
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.model import Ticket
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """What some protocols need beside the ticket. `question`: what the caller wrote to our standard input."""
+class FormatContext:
+    """What some protocols need beside the ticket."""
 
     profile: Profile
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     question: str = ""
+    """What the caller wrote to our standard input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +29,25 @@ class Appended:
     line: str = field(repr=False)
 
 
-def _wants_a_ticket(_context: Context) -> str | None:
+def _wants_a_ticket(_context: FormatContext) -> str | None:
     return None
 
 
 class Format(NamedTuple):
-    """`show`: what standard output gets.
+    """One protocol. Only `render` is needed."""
 
-    `early`: asked before anything else is done: an answer that needs no ticket, an error of ours where the question
-    can't be answered, or None. `asks`: the question is on standard input. `appended`: what goes to a file, after
-    standard output. `fail`: a failure as standard output gets it, with exit 0; without it failures go to standard
-    error, with `one_line` in a single line. `quiet`: no warning goes there either.
-    """
-
-    show: Callable[[Ticket, Context], str]
-    early: Callable[[Context], str | None] = _wants_a_ticket
+    render: Callable[[Ticket, FormatContext], str]
+    """What standard output gets."""
+    early: Callable[[FormatContext], str | None] = _wants_a_ticket
+    """Asked before anything else is done: an answer that needs no ticket, or None. An error of ours if the question
+    can't be answered."""
     asks: bool = False
-    appended: Callable[[Ticket, Context], Appended] | None = None
+    """Whether the question is on standard input."""
+    appended: Callable[[Ticket, FormatContext], Appended] | None = None
+    """What goes to a file, after standard output."""
     fail: Callable[[VaultTicketError], str] | None = None
+    """A failure as standard output gets it, with exit 0. Without it failures go to standard error."""
     one_line: bool = False
+    """Whether a failure is a single line there."""
     quiet: bool = False
+    """Whether no warning goes there, either."""

@@ -10,7 +10,7 @@ import json
 
 from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.interface import Context, Format
+from vault_ticket_plugin.formats.interface import Format, FormatContext
 from vault_ticket_plugin.model import Ticket
 
 GROUP = "client.authentication.k8s.io/"
@@ -18,12 +18,12 @@ VERSIONS = (f"{GROUP}v1", f"{GROUP}v1beta1")
 ASKED_IN = "KUBERNETES_EXEC_INFO"
 
 
-def early(context: Context) -> None:
+def early(context: FormatContext) -> None:
     """A version that we don't know is refused before anything is asked of anybody."""
     _version(context)
 
 
-def show(ticket: Ticket, context: Context) -> str:
+def render(ticket: Ticket, context: FormatContext) -> str:
     return json.dumps(
         {
             "apiVersion": _version(context),
@@ -36,7 +36,7 @@ def show(ticket: Ticket, context: Context) -> str:
     )
 
 
-def _version(context: Context) -> str:
+def _version(context: FormatContext) -> str:
     asked = context.environ.get(ASKED_IN)
     if not asked:
         return VERSIONS[0]  # by hand, or a client that tells nothing
@@ -52,4 +52,4 @@ def _version(context: Context) -> str:
     return str(version)
 
 
-FORMAT = Format(show, early=early)
+FORMAT = Format(render, early=early)

@@ -12,7 +12,8 @@ import json
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile, host_name
+from vault_ticket_plugin.settings.hosts import host_name
+from vault_ticket_plugin.settings.profile import Profile
 
 # Registries that take a token as the password ignore the name, or want a certain one.
 USERNAME = "oauth2"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vault_ticket_plugin.model import Ticket
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 AUTHTYPE = "authtype"
 # Servers that take a token as the password ignore the name, or want this one. One that is configured in git for the

@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vault_ticket_plugin import environment, errors, warm
+from vault_ticket_plugin import environment, errors, formats, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.folder import Folder, FolderUnusable
-from vault_ticket_plugin.formats import PLAIN
 from vault_ticket_plugin.model import CLOCK_STEP, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
 # The cooldown after a failure, doubling from one to the other, jittered. An agent was seen to run a failing
 # plugin 240 times a second.
-COOLDOWN_FIRST, COOLDOWN_LONGEST = 1.0, 60.0
+COOLDOWN_INITIAL, COOLDOWN_MAX = 1.0, 60.0
 # A server's Retry-After may be longer than that; longer than an hour nobody is kept from asking.
-RETRY_AFTER_LONGEST = 3600.0
+MAX_RETRY_AFTER = 3600.0
 
 
 class Cached(NamedTuple):
@@ -54,14 +54,14 @@ class _Last(NamedTuple):
 class Cache:
     """What one profile's calls remember. Without a folder, nothing.
 
-    `identity` fingerprints everything that decides which ticket it is; `stamp` and `signature` tell the warm path under
+    `identity` fingerprints everything that decides which ticket it is; `config_version` and `signature` tell the warm path under
     which configuration file and environment an entry was made.
     """
 
     folder: Folder | None
     profile: str
     identity: str
-    stamp: str
+    config_version: str
     signature: str
     clock: Clock
     tickets: bool = True
@@ -111,11 +111,12 @@ class Cache:
             "issued_at": ticket.issued_at,
             "expires_at": ticket.expires_at,
         }
+        context = FormatContext(Profile.standard(self.profile))
         lines = [
-            *(warm.MAGIC, self.stamp, self.signature, self.identity),
+            *(warm.MAGIC, self.config_version, self.signature, self.identity),
             " ".join(repr(one) for one in times),
             json.dumps(plain),
-            *(f"{name}\t{show(ticket)}" for name, show in PLAIN.items()),
+            *(f"{name}\t{formats.load(name).render(ticket, context)}" for name in formats.CACHEABLE),
         ]
         self._write(self._name, "\n".join(lines) + "\n")
 
@@ -135,11 +136,11 @@ class Cache:
         """Begin or lengthen the cooldown."""
         last = self._last_failure()
         count = 0
-        if last is not None and last.age < last.span + COOLDOWN_LONGEST:
+        if last is not None and last.age < last.span + COOLDOWN_MAX:
             count = last.times  # failed again soon after
-        span = min(COOLDOWN_LONGEST, COOLDOWN_FIRST * 2.0 ** min(count, 16))
+        span = min(COOLDOWN_MAX, COOLDOWN_INITIAL * 2.0 ** min(count, 16))
         span *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-        span = max(span, min(getattr(error, "retry_after", None) or 0.0, RETRY_AFTER_LONGEST))
+        span = max(span, min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_AFTER))
         plain = {
             "kind": type(error).__name__,
             "message": error.message,
@@ -168,7 +169,7 @@ class Cache:
             last = _Last(max(ages), float(plain["span"]), int(plain["count"]), error)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
-        sound = isinstance(error, VaultTicketError) and 0 <= last.span <= RETRY_AFTER_LONGEST
+        sound = isinstance(error, VaultTicketError) and 0 <= last.span <= MAX_RETRY_AFTER
         return last if sound and min(ages) >= 0 and last.times >= 0 else None
 
     def _write(self, name: str, text: str) -> None:

@@ -17,8 +17,8 @@ from vault_ticket_plugin import __version__, errors
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultDenied, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.model import REMEMBERED, Document, Heard, Ticket
-from vault_ticket_plugin.refresh import leased_path as leased
-from vault_ticket_plugin.transport.exchange import Interrupted, NotSent, Reply, Transport
+from vault_ticket_plugin.refresh import leased_path
+from vault_ticket_plugin.transport.exchange import HttpResponse, Interrupted, NotSent, Transport
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 2.0
 PROBLEM = "application/problem+json"
 # What the daemon says of an error is quoted up to this length.
-LONGEST_QUOTE = 1000
+MAX_QUOTE = 1000
 
 
 class NoAnswer(Exception):
@@ -38,20 +38,20 @@ class NotAllowed(Exception):
     """The daemon does not give us this profile, or has none of that name."""
 
 
-def ask(path: str, profile: str, alone: bool, min_ttl: float, until: Deadline) -> Heard | None:
+def ask(path: str, profile: str, alone: bool, min_ttl: float, deadline: Deadline) -> Heard | None:
     """The daemon's ticket, or the error that it has in place of one; None where Vault itself is to be asked.
 
     `alone`: no Vault is configured beside the daemon.
     """
-    until = until if alone else until.within(PATIENCE)
+    deadline = deadline if alone else deadline.within(PATIENCE)
     try:
         try:
-            ticket, now = hear(path, profile, min_ttl, until)
+            ticket, now = hear(path, profile, min_ttl, deadline)
         except ConfigError:
             if min_ttl <= 0:
                 raise
             # Perhaps no ticket lives so long. That is no failure to remember: whoever asks for less gets one.
-            ticket, now = hear(path, profile, 0.0, until)
+            ticket, now = hear(path, profile, 0.0, deadline)
     except NoAnswer as nothing:
         if alone:
             raise VaultUnreachable(
@@ -73,10 +73,10 @@ def ask(path: str, profile: str, alone: bool, min_ttl: float, until: Deadline) -
     return None
 
 
-def hear(path: str, profile: str, min_ttl: float, until: Deadline) -> tuple[Ticket, float]:
+def hear(path: str, profile: str, min_ttl: float, deadline: Deadline) -> tuple[Ticket, float]:
     """A usable ticket, and Vault's time by the same answer. NoAnswer, NotAllowed, or the error that the daemon has."""
     query = f"?min_ttl={math.ceil(min_ttl)}s" if min_ttl > 0 else ""
-    reply = _request(path, f"/v1/tickets/{profile}{query}", until)
+    reply = _request(path, f"/v1/tickets/{profile}{query}", deadline)
     if reply.status == 403:
         raise NotAllowed
     if reply.status != 200:
@@ -89,20 +89,20 @@ def hear(path: str, profile: str, min_ttl: float, until: Deadline) -> tuple[Tick
         data = {ours: plain[theirs] for ours, theirs in names.items()}
     except (KeyError, ValueError, TypeError, RecursionError):
         raise NoAnswer("what it says is no ticket") from None
-    ticket = leased.parse(Document(data | {"issued_at": to_rfc3339(issued_at)}))
+    ticket = leased_path.parse(Document(data | {"issued_at": to_rfc3339(issued_at)}))
     if ticket is None or not ticket.usable(now):
         raise NoAnswer("what it says is no ticket that can be used")
     return ticket, now
 
 
-def is_well(path: str, until: Deadline) -> bool:
+def is_alive(path: str, deadline: Deadline) -> bool:
     """Whether the daemon still does its work. NoAnswer where there is none."""
-    return _request(path, "/healthz", until).status == 200
+    return _request(path, "/healthz", deadline).status == 200
 
 
-def is_ready(path: str, until: Deadline) -> bool:
+def is_ready(path: str, deadline: Deadline) -> bool:
     """Whether it has a usable ticket for every profile. NoAnswer where there is no daemon."""
-    return _request(path, "/readyz", until).status == 200
+    return _request(path, "/readyz", deadline).status == 200
 
 
 def denied(path: str, profile: str) -> VaultDenied:
@@ -112,18 +112,18 @@ def denied(path: str, profile: str) -> VaultDenied:
     )
 
 
-def _request(path: str, target: str, until: Deadline) -> Reply:
+def _request(path: str, target: str, deadline: Deadline) -> HttpResponse:
     transport = Transport(unix_socket=path)
     headers = {"Accept": f"application/json, {PROBLEM}", "User-Agent": f"vault-ticket/{__version__}"}
     try:
-        return transport.exchange("GET", f"http://localhost{target}", headers, None, until, until.left())
+        return transport.exchange("GET", f"http://localhost{target}", headers, None, deadline, deadline.left())
     except (NotSent, Interrupted) as lost:
         raise NoAnswer(str(lost)) from None
     finally:
         transport.close()
 
 
-def _told(reply: Reply) -> Exception:
+def _told(reply: HttpResponse) -> Exception:
     """The error of ours in a problem document (RFC 9457), or NoAnswer where it is none of ours."""
     try:
         if reply.headers.get("content-type", "").partition(";")[0].strip() != PROBLEM:
@@ -146,4 +146,4 @@ def _told(reply: Reply) -> Exception:
 
 def _printable(words: str) -> str:
     """What another process said, fit for a terminal."""
-    return "".join(c if c.isprintable() else " " for c in words)[:LONGEST_QUOTE]
+    return "".join(c if c.isprintable() else " " for c in words)[:MAX_QUOTE]

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from vault_ticket_plugin import core_dump as limits
+from vault_ticket_plugin import core_dump
 from vault_ticket_plugin.errors import ConfigError
 
 PASSED_ON = frozenset(
@@ -34,11 +34,11 @@ def become(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Run it in our place: every signal and the exit code are its own. OSError where it can't be run."""
     for number in IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
-    limits.as_before()
+    core_dump.as_before()
     try:
         os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 - that is the point
     finally:
-        limits.no_core_file()
+        core_dump.no_core_file()
 
 
 def supervise(command: Sequence[str], environ: Mapping[str, str], beside: Callable[[threading.Event], None]) -> int:
@@ -79,11 +79,11 @@ def _wait_for_other_threads() -> None:
 
 
 def _start(command: Sequence[str], environ: Mapping[str, str], mask: set[int]) -> int:
-    limits.as_before()
+    core_dump.as_before()
     try:
         return os.posix_spawnp(command[0], list(command), dict(environ), setsigmask=mask, setsigdef=IGNORED_BY_PYTHON)
     finally:
-        limits.no_core_file()
+        core_dump.no_core_file()
 
 
 def _pass_on(pid: int, watched: frozenset[signal.Signals]) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.folder import Folder
-from vault_ticket_plugin.formats.plain import as_token
+from vault_ticket_plugin.formats.token import text_of
 from vault_ticket_plugin.model import Ticket, Windows
 
 log = logging.getLogger(__name__)
@@ -23,9 +23,9 @@ STALE_SECONDS = 7 * 86400.0
 # Not all hosts whose commands began together ask together: later by up to this share of the soft window.
 SPREAD = 0.1
 # Between two tries where a refresh fails, or another holder is at it.
-RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
+BACKOFF_INITIAL, BACKOFF_MAX = 1.0, 60.0
 # A machine that was suspended is noticed so soon: a thread's wait does not count that time.
-LONGEST_WAIT = 30.0
+MAX_WAIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class FreshFile:
 
     def write(self, ticket: Ticket) -> None:
         """Without a newline: not every reader strips one. OSError where the folder is full."""
-        self.folder.write(self.name, as_token(ticket))
+        self.folder.write(self.name, text_of(ticket.access_token))
 
     def keep(self, ticket: Ticket, left: float, ended: threading.Event) -> None:
         """Ask again as the soft window begins, and so on; when `ended` is set, remove the file."""
-        retry = RETRY_FIRST
+        retry = BACKOFF_INITIAL
         try:
             pause = self._pause(ticket, left)
             while not self._wait(max(pause, 0.0), ended):
@@ -66,10 +66,10 @@ class FreshFile:
                 except Exception as error:  # noqa: BLE001 - its text may quote a value, and the next try may work
                     self._warn(f"this is a bug in vault-ticket: {type(error).__name__}")
                 if pause > 0:
-                    retry = RETRY_FIRST
+                    retry = BACKOFF_INITIAL
                 else:
                     pause = random.uniform(retry / 2, retry)  # noqa: S311 - spreads load, guards nothing
-                    retry = min(retry * 2, RETRY_LONGEST)
+                    retry = min(retry * 2, BACKOFF_MAX)
         finally:
             self.folder.remove(self.name)
 
@@ -83,7 +83,7 @@ class FreshFile:
         """Whether it has ended meanwhile."""
         at = self.clock.monotonic() + seconds
         while (left := at - self.clock.monotonic()) > 0:
-            if ended.wait(min(left, LONGEST_WAIT)):
+            if ended.wait(min(left, MAX_WAIT)):
                 return True
         return ended.is_set()
 

@@ -20,11 +20,11 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
     VaultTicketError,
 )
-from vault_ticket_plugin.model import Refreshed
+from vault_ticket_plugin.model import TokenResponse
 from vault_ticket_plugin.secret import Secret
 
 # No access token is meant to live that long: a server that says so means something else.
-LONGEST_LIFETIME = 10 * 366 * 86400.0
+MAX_LIFETIME = 10 * 366 * 86400.0
 # RFC 6749 section 5.2, and those of RFC 6749 section 4.1.2.1 that servers were seen to use here.
 CLIENT_ERRORS = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_request", "invalid_scope"}
@@ -37,7 +37,7 @@ RENEW = "Create another one (Settings → Installation → Public API), then run
 LATER = "It is tried again by itself; look at the service's status page if it goes on."
 
 
-def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime: float, now: float) -> Refreshed:
+def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime: float, now: float) -> TokenResponse:
     """What a whole answer means. Header names are lower case; `now`: seconds since the epoch.
 
     Raises EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError.
@@ -79,7 +79,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def _success(
     plain: Mapping[str, Any] | None, headers: Mapping[str, str], default_lifetime: float, now: float
-) -> Refreshed:
+) -> TokenResponse:
     if plain is None:
         raise ProtocolError("the token endpoint's answer is not a JSON object", CHECK_URL)
     refresh_token = _refresh_token(plain)
@@ -89,7 +89,7 @@ def _success(
         if kind.lower() != "bearer":
             raise ProtocolError(f"the token endpoint gave a token of type {kind[:40]}, not Bearer", CHECK_URL)
         server_time = _date(headers) or now
-        return Refreshed(
+        return TokenResponse(
             access_token=Secret(token),
             expires_in=_lifetime(plain.get("expires_in"), token, default_lifetime, server_time),
             refresh_token=refresh_token,
@@ -98,7 +98,7 @@ def _success(
         # The server may have rotated the refresh token all the same: that one is not thrown away.
         if refresh_token is None:
             raise
-        return Refreshed(access_token=None, refresh_token=refresh_token, fault=fault)
+        return TokenResponse(access_token=None, refresh_token=refresh_token, fault=fault)
 
 
 def _code(plain: Mapping[str, Any] | None) -> str:
@@ -152,7 +152,7 @@ def _lifetime(value: object, token: str, default: float, server_time: float) -> 
 
 
 def _checked(seconds: float) -> float:
-    if not 0 < seconds <= LONGEST_LIFETIME:  # false for NaN too
+    if not 0 < seconds <= MAX_LIFETIME:  # false for NaN too
         raise ProtocolError(
             "the token endpoint's answer has an expires_in that no token can have",
             "Report it to the service's support.",

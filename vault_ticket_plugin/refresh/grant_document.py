@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
 from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Claim, Document, Doubt, Grant, Location, Refresh, Rejection
-from vault_ticket_plugin.ports import Store
+from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.secret import Secret
 
 NOTES = "vault_ticket"
@@ -65,10 +65,10 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
     )
 
 
-def read(store: Store, where: Location, profile: str, until: Deadline) -> Grant:
+def read(store: KvStore, where: Location, profile: str, deadline: Deadline) -> Grant:
     """The grant as it stands in the store."""
     try:
-        document = store.read(where, until)
+        document = store.read(where, deadline)
     except VaultDenied as denied:
         # Most likely a reader's token, which must not be told to ask for this right.
         message = f"no fresh ticket is there, and our token may not refresh it: {denied.message}"

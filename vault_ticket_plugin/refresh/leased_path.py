@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
 from vault_ticket_plugin.errors import CasMismatch
 from vault_ticket_plugin.model import Document, Location, Ticket
-from vault_ticket_plugin.ports import Store
+from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
 # `delete_version_after` may be this share of what remains (at least two seconds) shorter than exact: it then
 # needs no second call at every refresh. It is never longer.
 SPAN_SLACK = 0.01
-SPAN_SLACK_LEAST = 2.0
+MIN_SPAN_SLACK = 2.0
 
 
-class Leased(NamedTuple):
+class LeasedVersion(NamedTuple):
     """What a look at the leased path found. `span`: seconds from that version's write to its deletion."""
 
     ticket: Ticket | None
@@ -29,23 +29,23 @@ class Leased(NamedTuple):
     span: float | None = None
 
 
-def look(store: Store, where: Location, until: Deadline) -> Leased:
+def look(store: KvStore, where: Location, deadline: Deadline) -> LeasedVersion:
     """A document that is no ticket counts as none: the next refresh writes a good one over it."""
-    document = store.read(where, until)
+    document = store.read(where, deadline)
     span = None
     if document.deletes_at is not None and document.created_at is not None:
         span = document.deletes_at - document.created_at
-    return Leased(parse(document), document.version, span)
+    return LeasedVersion(parse(document), document.version, span)
 
 
-def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until: Deadline) -> None:
+def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> None:
     """Put the ticket there, unless one that lasts longer has come meanwhile."""
     where = profile.ticket
     data = data_of(ticket)
     if where.kv_version == 1:
         # A promise that holds whenever it is read: the ticket is replaced when its soft window begins.
         data["ttl"] = f"{max(1, int(profile.windows.soft_for(ticket.lifetime) / 2))}s"
-        store.write(where, data, None, until)
+        store.write(where, data, None, deadline)
         log.info("published at %s, good until %s", where, data["expires_at"])
         return
     while True:
@@ -54,34 +54,34 @@ def publish(store: Store, profile: Profile, ticket: Ticket, seen: Leased, until:
             return
         wanted = remaining if profile.lease == "delete" else 0.0
         if not _span_is_right(seen.span, wanted):
-            store.expire(where, wanted, until)
+            store.expire(where, wanted, deadline)
         try:
-            store.write(where, data, seen.version, until)
+            store.write(where, data, seen.version, deadline)
             log.info("published at %s, good until %s", where, data["expires_at"])
             return
         except CasMismatch:
-            if until.passed():
+            if deadline.passed():
                 raise
-            seen = look(store, where, until)
+            seen = look(store, where, deadline)
             if seen.ticket is not None and seen.ticket.access_token == ticket.access_token:
                 return  # ours after all: its answer was lost
             if seen.ticket is not None and seen.ticket.expires_at >= ticket.expires_at:
                 return
 
 
-def withdraw(store: Store, where: Location, until: Deadline) -> bool:
+def withdraw(store: KvStore, where: Location, deadline: Deadline) -> bool:
     """Take the ticket away for good, with the version before it. False where there was none."""
-    seen = store.read(where, until)
+    seen = store.read(where, deadline)
     if seen.data is None:
         return False
-    store.destroy(where, [version for version in (seen.version - 1, seen.version) if version > 0], until)
+    store.destroy(where, [version for version in (seen.version - 1, seen.version) if version > 0], deadline)
     return True
 
 
 def _span_is_right(span: float | None, wanted: float) -> bool:
     if wanted == 0:
         return span is None
-    slack = max(SPAN_SLACK_LEAST, wanted * SPAN_SLACK)
+    slack = max(MIN_SPAN_SLACK, wanted * SPAN_SLACK)
     return span is not None and wanted - slack <= span <= wanted + 0.001
 
 

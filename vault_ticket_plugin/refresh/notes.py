@@ -11,14 +11,14 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
 )
 from vault_ticket_plugin.model import Doubt, Grant, Rejection
-from vault_ticket_plugin.refresh.leased_path import Leased
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.refresh.leased_path import LeasedVersion
+from vault_ticket_plugin.settings.profile import Profile
 
 # A server may ask for more; a person who mends it should not wait longer for us.
-LONGEST_RETRY_AFTER = 3600.0
+MAX_RETRY_AFTER = 3600.0
 
 
-def doubt_of(grant: Grant, profile: Profile, now: float) -> Doubt | None:
+def unresolved_spend(grant: Grant, profile: Profile, now: float) -> Doubt | None:
     """Whether the token now in the grant may have been spent by somebody who never said how it ended."""
     fingerprint = grant.refresh_token.fingerprint()
     if grant.doubt is not None and grant.doubt.fingerprint == fingerprint:
@@ -31,7 +31,7 @@ def doubt_of(grant: Grant, profile: Profile, now: float) -> Doubt | None:
     return None
 
 
-def somebody_may_have_finished(grant: Grant, seen: Leased) -> bool:
+def somebody_may_have_finished(grant: Grant, seen: LeasedVersion) -> bool:
     """Whether a ticket may have been published since we looked. `grant`: as it was before our claim.
 
     A holder publishes before it releases, and notes the ticket as it releases; check-and-set has just proved
@@ -57,13 +57,13 @@ def outcome_of(error: VaultTicketError) -> str:
     return "unavailable" if isinstance(error, EndpointUnavailable) else "invalid"
 
 
-def pause_of(error: BaseException, now: float) -> float | None:
+def retry_not_before(error: BaseException, now: float) -> float | None:
     """The moment before which the server does not want to be asked again, where it said so."""
     wait = getattr(error, "retry_after", None)
-    return None if wait is None else now + min(wait, LONGEST_RETRY_AFTER)
+    return None if wait is None else now + min(wait, MAX_RETRY_AFTER)
 
 
-def refuse_what_is_known(grant: Grant, profile: Profile, now: float, patient: bool) -> None:
+def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool) -> None:
     """Raise what another call, here or on another host, has already found out."""
     rejection = grant.rejection
     if rejection is not None and rejection.fingerprint == _latch_fingerprint(grant, profile):
@@ -75,7 +75,7 @@ def refuse_what_is_known(grant: Grant, profile: Profile, now: float, patient: bo
             "It is asked again by itself then; --force asks now.",
             retry_after=grant.not_before - now,
         )
-    doubt = doubt_of(grant, profile, now)
+    doubt = unresolved_spend(grant, profile, now)
     if doubt is not None and not patient and now - doubt.at > profile.reuse_grace:
         # Past the server's grace a second use may end the whole family, the usable ticket with it.
         raise SpendInDoubt(

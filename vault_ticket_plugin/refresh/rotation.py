@@ -8,50 +8,50 @@ from dataclasses import replace
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
 from vault_ticket_plugin.model import CLOCK_STEP, Doubt, Grant
-from vault_ticket_plugin.ports import Store
-from vault_ticket_plugin.refresh import grant_document as grants
+from vault_ticket_plugin.ports import KvStore
+from vault_ticket_plugin.refresh import grant_document
 from vault_ticket_plugin.refresh.journal import Entry
 
 log = logging.getLogger(__name__)
 
 # Between two looks at a standby that lags: by 0.1 s at worst, as was seen on a quiet machine.
-CATCH_UP_FIRST, CATCH_UP_LONGEST = 0.05, 0.5
+CATCH_UP_INITIAL, CATCH_UP_MAX = 0.05, 0.5
 
 
-def save(store: Store, entry: Entry, known: Grant | None, until: Deadline) -> Grant | None:
+def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) -> Grant | None:
     """The grant as it now stands with the rotated token; None where a person has put another token there (I5).
 
     `known`: the grant as last read or written, to spare a read. Raises what the store raises; the token is then
     not saved.
     """
     while True:
-        grant = known or _read_since(store, entry, until)
+        grant = known or _read_since(store, entry, deadline)
         if grant.refresh_token == entry.refresh_token:
             return grant  # an earlier write of ours whose answer was lost, or that a crash followed
         if grant.refresh_token.fingerprint() != entry.spent:
             return None
-        rotated = grants.with_token(grant, entry.refresh_token, _doubt(grant, entry))
+        rotated = grant_document.with_token(grant, entry.refresh_token, _doubt(grant, entry))
         try:
-            version = store.write(entry.where, rotated.document, grant.version, until)
+            version = store.write(entry.where, rotated.document, grant.version, deadline)
             log.info("the rotated refresh token is saved at %s", entry.where)
             return replace(rotated, version=version)
         except CasMismatch:
-            if until.passed():
+            if deadline.passed():
                 raise
             known = None  # somebody edited the document, or took over our claim
 
 
-def _read_since(store: Store, entry: Entry, until: Deadline) -> Grant:
+def _read_since(store: KvStore, entry: Entry, deadline: Deadline) -> Grant:
     """The grant, no older than our claim on it was: an older one's token would pass for a person's re-seed.
 
     A later run has written nothing yet, so that a standby may answer it with what was there before. A lower version
     that was made later is not stale: somebody has deleted the document with all its versions, and begun anew.
     """
-    pauses = until.pauses(CATCH_UP_FIRST, CATCH_UP_LONGEST)
+    pauses = deadline.pauses(CATCH_UP_INITIAL, CATCH_UP_MAX)
     while True:
-        document = store.read(entry.where, until)
+        document = store.read(entry.where, deadline)
         if document.version >= entry.version or (document.created_at or 0.0) > entry.at + CLOCK_STEP:
-            return grants.parse(document, entry.where, entry.profile)
+            return grant_document.parse(document, entry.where, entry.profile)
         if next(pauses, None) is None:
             raise VaultUnreachable(f"Vault still shows what {entry.where} was before our claim", "Try again.")
 
@@ -68,15 +68,15 @@ def _doubt(grant: Grant, entry: Entry) -> Doubt | None:
     return None if cause is None else Doubt(entry.refresh_token.fingerprint(), cause.holder, cause.at)
 
 
-def replay(store: Store, entry: Entry, until: Deadline) -> bool:
+def replay(store: KvStore, entry: Entry, deadline: Deadline) -> bool:
     """Put a journal's entry into Vault. False where a person has put another token there since."""
     if entry.kind == "rotation":
-        return save(store, entry, None, until) is not None
+        return save(store, entry, None, deadline) is not None
     version = entry.version
     try:
-        document = store.read(entry.where, until)
+        document = store.read(entry.where, deadline)
         version = document.version
-        grant = grants.parse(document, entry.where, entry.profile)
+        grant = grant_document.parse(document, entry.where, entry.profile)
         if grant.refresh_token == entry.refresh_token:
             return True
         if grant.refresh_token.fingerprint() != entry.spent and (grant.seeded_at or 0.0) > entry.at:
@@ -85,5 +85,5 @@ def replay(store: Store, entry: Entry, until: Deadline) -> bool:
         pass  # nothing there yet, or deleted: what the person gave stands
     except VaultDenied:
         pass  # who seeds need not be able to read; check-and-set tells whether anything changed
-    store.write(entry.where, grants.seed(entry.refresh_token, entry.client_id, entry.at), version, until)
+    store.write(entry.where, grant_document.seed(entry.refresh_token, entry.client_id, entry.at), version, deadline)
     return True

@@ -7,26 +7,26 @@ from collections.abc import Callable
 
 from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
-from vault_ticket_plugin.model import Doubt, Refreshed
-from vault_ticket_plugin.refresh import notes as verdicts
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.model import Doubt, TokenResponse
+from vault_ticket_plugin.refresh import notes
+from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
 # Between two tries of one spend; none begins past this share of its time: cut short, its answer might get lost.
-RETRY_FIRST, RETRY_LONGEST, RETRY_UNTIL = 0.2, 2.0, 0.75
+BACKOFF_INITIAL, BACKOFF_MAX, RETRY_UNTIL = 0.2, 2.0, 0.75
 
 
 def spend(
-    ask: Callable[[], Refreshed], profile: Profile, found: Doubt | None, ours: Doubt, budget: Deadline, clock: Clock
-) -> Refreshed:
+    ask: Callable[[], TokenResponse], profile: Profile, found: Doubt | None, ours: Doubt, budget: Deadline, clock: Clock
+) -> TokenResponse:
     """`ask`: one request. All tries lie within the budget.
 
     `found`: the doubt that the grant was found with. `ours`: what there is to say once an answer is lost; a rejection
     after that has the loss as its cause.
     """
     grace = Deadline.after(profile.reuse_grace, clock)
-    pauses = budget.within(budget.left() * RETRY_UNTIL).pauses(RETRY_FIRST, RETRY_LONGEST)
+    pauses = budget.within(budget.left() * RETRY_UNTIL).pauses(BACKOFF_INITIAL, BACKOFF_MAX)
     lost: SpendInDoubt | None = None
     failed: EndpointUnavailable | None = None
     while True:
@@ -34,7 +34,7 @@ def spend(
             log.info("spending the refresh token of %s", profile.grant)
             return ask()
         except (GrantRejected, ClientRejected) as error:
-            raise verdicts.rejected(error.code, ours if lost else found, profile) from lost
+            raise notes.rejected(error.code, ours if lost else found, profile) from lost
         except SpendInDoubt as error:
             if lost is not None or grace.passed() or next(pauses, None) is None:
                 raise

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.errors import CasMismatch, SaveFailed, VaultDenied, VaultTicketError
-from vault_ticket_plugin.model import Refreshed, Ticket
-from vault_ticket_plugin.ports import Store, TokenEndpoint
-from vault_ticket_plugin.refresh import grant_document as grants
-from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.model import Ticket, TokenResponse
+from vault_ticket_plugin.ports import KvStore, TokenEndpoint
+from vault_ticket_plugin.refresh import grant_document, leased_path
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
@@ -23,51 +22,53 @@ class Seeding:
     """A person's re-seed always wins (I5): it overwrites whatever stands there, a claim included."""
 
     profile: Profile
-    store: Store
+    store: KvStore
     endpoint: TokenEndpoint
     journal: Journal
-    grant_identity: str
+    grant_key: str
     clock: Clock
 
-    def seed(self, refresh_token: Secret, client_id: str, verify: bool, until: Deadline) -> Ticket | None:
+    def seed(self, refresh_token: Secret, client_id: str, verify: bool, deadline: Deadline) -> Ticket | None:
         """The ticket that proving it brought, published where we may; None without `verify`.
 
         Nothing is changed in Vault where the token turns out to be bad, or where we may not write.
         """
         where = self.profile.grant
-        version = self.store.current_version(where, until)
-        if not self.store.may_write(where, until):
+        version = self.store.current_version(where, deadline)
+        if not self.store.may_write(where, deadline):
             raise VaultDenied(
                 f"Vault will not let us write {where}",
                 "Storing needs `create` and `update` there (policies/ticket-operator.hcl). Nothing was spent.",
             )
         if not verify:
-            self._write(refresh_token, client_id, version, until)
+            self._write(refresh_token, client_id, version, deadline)
             return None
         started = self.store.now()
-        answer = self.endpoint.refresh(refresh_token, client_id, until.within(self.profile.request_timeout))
-        self._save(refresh_token, client_id, version, answer, until)
+        answer = self.endpoint.refresh(refresh_token, client_id, deadline.within(self.profile.request_timeout))
+        self._save(refresh_token, client_id, version, answer, deadline)
         if answer.access_token is None:
             if answer.fault is not None:
                 raise answer.fault
             return None
         ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
         try:
-            seen = leased.look(self.store, self.profile.ticket, until)
-            leased.publish(self.store, self.profile, ticket, leased.Leased(None, seen.version, seen.span), until)
+            seen = leased_path.look(self.store, self.profile.ticket, deadline)
+            leased_path.publish(
+                self.store, self.profile, ticket, leased_path.LeasedVersion(None, seen.version, seen.span), deadline
+            )
         except VaultTicketError as error:
             log.info("the ticket that proved the refresh token was not published: %s", error.message)
         return ticket
 
-    def _save(self, given: Secret, client_id: str, version: int, answer: Refreshed, until: Deadline) -> None:
+    def _save(self, given: Secret, client_id: str, version: int, answer: TokenResponse, deadline: Deadline) -> None:
         token = answer.refresh_token
         if token is None or token == given:
-            self._write(given, client_id, version, until)
+            self._write(given, client_id, version, deadline)
             return
         entry = Entry(
             kind="seed",
             profile=self.profile.name,
-            grant=self.grant_identity,
+            grant=self.grant_key,
             where=self.profile.grant,
             spent=given.fingerprint(),
             refresh_token=token,
@@ -77,7 +78,7 @@ class Seeding:
         )
         self.journal.write(entry)
         try:
-            self._write(token, client_id, version, until.at_least(self.profile.claim_time))
+            self._write(token, client_id, version, deadline.at_least(self.profile.claim_time))
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             raise SaveFailed(
@@ -86,13 +87,13 @@ class Seeding:
             ) from None
         self.journal.remove(entry)
 
-    def _write(self, refresh_token: Secret, client_id: str, version: int, until: Deadline) -> None:
+    def _write(self, refresh_token: Secret, client_id: str, version: int, deadline: Deadline) -> None:
         while True:
-            document = grants.seed(refresh_token, client_id, self.store.now())
+            document = grant_document.seed(refresh_token, client_id, self.store.now())
             try:
-                self.store.write(self.profile.grant, document, version, until)
+                self.store.write(self.profile.grant, document, version, deadline)
                 return
             except CasMismatch:
-                if until.passed():
+                if deadline.passed():
                     raise
-                version = self.store.current_version(self.profile.grant, until)
+                version = self.store.current_version(self.profile.grant, deadline)

@@ -22,24 +22,22 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.events import Event, Kind, Tell, nobody
-from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Doubt, Freshness, Grant, Refresh, Refreshed, Ticket
-from vault_ticket_plugin.ports import Store, TokenEndpoint
-from vault_ticket_plugin.refresh import grant_document as grants
-from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.events import Event, EventSink, Kind, nobody
+from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Doubt, Freshness, Grant, Refresh, Ticket, TokenResponse
+from vault_ticket_plugin.ports import KvStore, TokenEndpoint
+from vault_ticket_plugin.refresh import grant_document, leased_path, rotation
 from vault_ticket_plugin.refresh import notes as verdicts
-from vault_ticket_plugin.refresh import rotation
 from vault_ticket_plugin.refresh import spend as spending
 from vault_ticket_plugin.refresh.journal import Entry, Journal
-from vault_ticket_plugin.refresh.leased_path import Leased
+from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
 # Between two looks while another holder has the claim: soon enough not to be felt, rare enough for Vault to bear
 # a fleet of waiting hosts.
-LOOK_FIRST, LOOK_LONGEST = 0.1, 1.0
+LOOK_INITIAL, LOOK_MAX = 0.1, 1.0
 # What a holder still gets, after its caller's patience is over, to save, publish and release.
 WRAP_UP_SECONDS = 3.0
 
@@ -51,7 +49,7 @@ class Outcome(NamedTuple):
     shared: bool = True
 
 
-class Held(NamedTuple):
+class ActiveClaim(NamedTuple):
     """A claimed grant. `ends`: when the claim does; nothing is sent after that. `doubt`: how it was found."""
 
     grant: Grant
@@ -61,76 +59,78 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """`holder`: who we are, as others read it in a claim. `grant_identity`: what a journal's entry belongs to."""
+    """`holder`: who we are, as others read it in a claim. `grant_key`: what a journal's entry belongs to."""
 
     profile: Profile
-    store: Store
+    store: KvStore
     endpoint: TokenEndpoint
     journal: Journal
     holder: str
-    grant_identity: str
+    grant_key: str
     clock: Clock
-    tell: Tell = nobody
+    tell: EventSink = nobody
 
-    def look(self, until: Deadline) -> Leased:
-        return leased.look(self.store, self.profile.ticket, until)
+    def look(self, deadline: Deadline) -> LeasedVersion:
+        return leased_path.look(self.store, self.profile.ticket, deadline)
 
     def freshness(self, ticket: Ticket, demand: Demand) -> Freshness:
         return demand.freshness(ticket, self.profile.windows, self.store.now())
 
-    def refresh(self, seen: Leased, demand: Demand, until: Deadline, patient: bool) -> Outcome:
+    def refresh(self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool) -> Outcome:
         """Spend the grant, or get what somebody else's spend brought.
 
         `seen`: the leased path as last looked at. Without patience (a usable ticket is at hand) Busy is raised at
         once where another holder has the claim; with it, when the deadline passes.
         """
         good_enough = Freshness.SOFT if patient else Freshness.FRESH
-        pauses = until.pauses(LOOK_FIRST, LOOK_LONGEST)
+        pauses = deadline.pauses(LOOK_INITIAL, LOOK_MAX)
         claim_id = secrets.token_hex(8)
         missed = False
         while True:
-            grant = self._read_grant(until)
+            grant = self._read_grant(deadline)
             now = self.store.now()
             if grant.claim is not None and grant.claim.id == claim_id:
                 # Our own write, whose answer was lost.
-                held = Held(grant, Deadline.after(grant.claim.until - CLOCK_STEP - now, self.clock), grant.doubt)
+                held = ActiveClaim(grant, Deadline.after(grant.claim.until - CLOCK_STEP - now, self.clock), grant.doubt)
                 break
             if not demand.force:
-                verdicts.refuse_what_is_known(grant, self.profile, now, patient)
+                verdicts.raise_known_failure(grant, self.profile, now, patient)
             if grant.claim is None or grant.claim.until < now:
                 ends = Deadline.after(self.profile.claim_time, self.clock)
                 expiry = now + self.profile.claim_time + CLOCK_STEP
                 claim = Claim(claim_id, self.holder, expiry, grant.refresh_token.fingerprint(), now)
-                claimed = self._write_claim(grant, claim, until)
+                claimed = self._write_claim(grant, claim, deadline)
                 if claimed is not None:
-                    held = Held(claimed, ends, claimed.doubt)
+                    held = ActiveClaim(claimed, ends, claimed.doubt)
                     break
                 if not missed:  # once, read again at once: perhaps it was ours, or only an edit came between
                     missed = True
                     continue
             self._wait(pauses, grant.claim, patient)
-            seen = self.look(until)
+            seen = self.look(deadline)
             if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
                 return Outcome(seen.ticket)
         if verdicts.somebody_may_have_finished(grant, seen):
-            seen = self.look(until)
+            seen = self.look(deadline)
             if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
-                self._release(held, until, **_unspent(held))
+                self._release(held, deadline, **_unspent(held))
                 return Outcome(seen.ticket)
-        outcome = self._spend_and_settle(held, seen, until)
-        return self.refresh(seen, demand, until, patient) if outcome is None else outcome
+        outcome = self._spend_and_settle(held, seen, deadline)
+        return self.refresh(seen, demand, deadline, patient) if outcome is None else outcome
 
-    def _read_grant(self, until: Deadline) -> Grant:
-        return grants.read(self.store, self.profile.grant, self.profile.name, until)
+    def _read_grant(self, deadline: Deadline) -> Grant:
+        return grant_document.read(self.store, self.profile.grant, self.profile.name, deadline)
 
-    def _write_claim(self, grant: Grant, claim: Claim, until: Deadline) -> Grant | None:
+    def _write_claim(self, grant: Grant, claim: Claim, deadline: Deadline) -> Grant | None:
         """The grant with our claim, or None where somebody else wrote first."""
-        doubt = verdicts.doubt_of(grant, self.profile, self.store.now())
+        doubt = verdicts.unresolved_spend(grant, self.profile, self.store.now())
         # A holder that died may have published: its predecessor's note would hide that from the next one.
         refreshed = None if grant.claim is not None else grant.refreshed
-        claimed = grants.with_notes(grant, claim=claim, doubt=doubt, rejection=grant.rejection, refreshed=refreshed)
+        claimed = grant_document.with_notes(
+            grant, claim=claim, doubt=doubt, rejection=grant.rejection, refreshed=refreshed
+        )
         try:
-            version = self.store.write(self.profile.grant, claimed.document, grant.version, until)
+            version = self.store.write(self.profile.grant, claimed.document, grant.version, deadline)
         except CasMismatch:
             self._tell("claim", grant.refresh_token, "lost")
             return None
@@ -144,15 +144,15 @@ class Transaction:
                 "Try again: a holder that died is waited for no longer than the claim's time.",
             )
 
-    def _spend_and_settle(self, held: Held, seen: Leased, until: Deadline) -> Outcome | None:
+    def _spend_and_settle(self, held: ActiveClaim, seen: LeasedVersion, deadline: Deadline) -> Outcome | None:
         """The claim is ours: spend, and leave the document telling how it ended.
 
         None where the token we tried is dead but a person has stored another: begin anew.
         """
         # What comes after the spend must fit in too; and a spend in a hurry is one whose answer gets lost.
-        longest = until.last - self.clock.monotonic() - WRAP_UP_SECONDS
+        longest = deadline.last - self.clock.monotonic() - WRAP_UP_SECONDS
         if min(held.ends.left(), 2 * longest) < self.profile.request_timeout:
-            self._release(held, until, **_unspent(held))
+            self._release(held, deadline, **_unspent(held))
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
         started = self.store.now()
         refreshed = held.grant.refreshed
@@ -163,7 +163,7 @@ class Transaction:
             rejection = verdicts.rejection_of(held.grant, self.profile, error.code, self.store.now(), self.holder)
             lost = isinstance(error.__cause__, SpendInDoubt)
             stands = self._release(
-                held, until, rejection=rejection, doubt=doubt if lost else held.doubt, refreshed=refreshed
+                held, deadline, rejection=rejection, doubt=doubt if lost else held.doubt, refreshed=refreshed
             )
             self._tell("rejection", held.grant.refresh_token, "latched" if stands else "overruled", error)
             if stands:
@@ -171,18 +171,20 @@ class Transaction:
             log.info("the grant was stored anew meanwhile: trying with it")
             return None
         except (SpendInDoubt, ProtocolError, KeyboardInterrupt, SystemExit) as error:
-            pause = verdicts.pause_of(error, self.store.now())
-            self._release(held, until, doubt=doubt, refreshed=refreshed, not_before=pause)
+            pause = verdicts.retry_not_before(error, self.store.now())
+            self._release(held, deadline, doubt=doubt, refreshed=refreshed, not_before=pause)
             raise
         except VaultTicketError as error:
-            self._release(held, until, **_unspent(held), not_before=verdicts.pause_of(error, self.store.now()))
+            self._release(
+                held, deadline, **_unspent(held), not_before=verdicts.retry_not_before(error, self.store.now())
+            )
             raise
-        return self._settle(held, answer, started, seen, until.at_least(WRAP_UP_SECONDS))
+        return self._settle(held, answer, started, seen, deadline.at_least(WRAP_UP_SECONDS))
 
-    def _spend(self, held: Held, doubt: Doubt, budget: Deadline) -> Refreshed:
+    def _spend(self, held: ActiveClaim, doubt: Doubt, budget: Deadline) -> TokenResponse:
         client_id = self.profile.client_id or held.grant.client_id
 
-        def ask() -> Refreshed:
+        def ask() -> TokenResponse:
             try:
                 answer = self.endpoint.refresh(held.grant.refresh_token, client_id, budget)
             except VaultTicketError as error:
@@ -193,30 +195,32 @@ class Transaction:
 
         return spending.spend(ask, self.profile, held.doubt, doubt, budget, self.clock)
 
-    def _settle(self, held: Held, answer: Refreshed, started: float, seen: Leased, until: Deadline) -> Outcome:
+    def _settle(
+        self, held: ActiveClaim, answer: TokenResponse, started: float, seen: LeasedVersion, deadline: Deadline
+    ) -> Outcome:
         """The answer is read: journal, save, publish, release, in this order."""
         saved: Grant | None = held.grant
         if answer.refresh_token is not None and answer.refresh_token != held.grant.refresh_token:
-            saved = self._save(held, answer.refresh_token, until)
+            saved = self._save(held, answer.refresh_token, deadline)
         in_vault = saved is not None and saved.claim is not None
         if answer.access_token is None:
             if saved is not None and in_vault:
-                self._release(held._replace(grant=saved), until, refreshed=held.grant.refreshed)
+                self._release(held._replace(grant=saved), deadline, refreshed=held.grant.refreshed)
             raise answer.fault or ProtocolError("the token endpoint's answer has no access token")
         ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
         if saved is None:
             log.warning("the grant was stored anew while it was refreshed: what was stored stands")
             return Outcome(ticket, shared=False)
         if in_vault:
-            self._publish_and_release(held._replace(grant=saved), ticket, seen, until)
+            self._publish_and_release(held._replace(grant=saved), ticket, seen, deadline)
         return Outcome(ticket)
 
-    def _save(self, held: Held, refresh_token: Secret, until: Deadline) -> Grant | None:
+    def _save(self, held: ActiveClaim, refresh_token: Secret, deadline: Deadline) -> Grant | None:
         """The grant as saved, None where stored anew; without a claim where that is not ours, or nothing is saved."""
         entry = Entry(
             kind="rotation",
             profile=self.profile.name,
-            grant=self.grant_identity,
+            grant=self.grant_key,
             where=self.profile.grant,
             spent=held.grant.refresh_token.fingerprint(),
             refresh_token=refresh_token,
@@ -227,48 +231,48 @@ class Transaction:
         )
         self.journal.write(entry)
         try:
-            saved = rotation.save(self.store, entry, held.grant, until.within(held.ends.left()))
+            saved = rotation.save(self.store, entry, held.grant, deadline.within(held.ends.left()))
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             self._tell("save", refresh_token, "kept", error)
             return replace(held.grant, claim=None)
         self._tell("save", refresh_token, "overruled" if saved is None else "saved")
         self.journal.remove(entry)
-        if saved is not None and not grants.same_claim(saved, held.grant):
+        if saved is not None and not grant_document.same_claim(saved, held.grant):
             return replace(saved, claim=None)
         return saved
 
-    def _publish_and_release(self, held: Held, ticket: Ticket, seen: Leased, until: Deadline) -> None:
+    def _publish_and_release(self, held: ActiveClaim, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> None:
         refreshed = held.grant.refreshed
         try:
-            leased.publish(self.store, self.profile, ticket, seen, until)
+            leased_path.publish(self.store, self.profile, ticket, seen, deadline)
             fingerprint = ticket.access_token.fingerprint()
             refreshed = Refresh(ticket.issued_at, ticket.expires_at, self.holder, fingerprint)
             self._tell("publish", ticket.access_token, "published")
         except VaultTicketError as error:
             self._tell("publish", ticket.access_token, "failed", error)
             log.warning("the ticket is good, but was not published at %s: %s", self.profile.ticket, error.message)
-        self._release(held, until, refreshed=refreshed)
+        self._release(held, deadline, refreshed=refreshed)
 
-    def _release(self, held: Held, until: Deadline, **notes: object) -> bool:
+    def _release(self, held: ActiveClaim, deadline: Deadline, **notes: object) -> bool:
         """Give the claim back, with what is now known. False where the document holds another refresh token.
 
         A release that fails is no failure of ours: the claim ends by itself.
         """
-        until = until.at_least(WRAP_UP_SECONDS)
+        deadline = deadline.at_least(WRAP_UP_SECONDS)
         grant, same = held.grant, True
         try:
             while True:
-                freed = grants.with_notes(grant, **notes)  # type: ignore[arg-type]
+                freed = grant_document.with_notes(grant, **notes)  # type: ignore[arg-type]
                 try:
-                    self.store.write(self.profile.grant, freed.document, grant.version, until)
+                    self.store.write(self.profile.grant, freed.document, grant.version, deadline)
                     return same
                 except CasMismatch:
-                    if until.passed():
+                    if deadline.passed():
                         return same
-                grant = self._read_grant(until)
+                grant = self._read_grant(deadline)
                 same = grant.refresh_token == held.grant.refresh_token
-                if not grants.same_claim(grant, held.grant):
+                if not grant_document.same_claim(grant, held.grant):
                     return same  # given back already, or taken over, or written anew
                 if not same:  # edited by a person who left our notes in: they are about another token
                     notes = {"refreshed": notes.get("refreshed")}
@@ -281,6 +285,6 @@ class Transaction:
         self.tell(Event(kind, self.profile.name, outcome, self.holder, token.fingerprint(), detail))
 
 
-def _unspent(held: Held) -> dict[str, object]:
+def _unspent(held: ActiveClaim) -> dict[str, object]:
     """The notes as they were found: we have learnt nothing."""
     return {"doubt": held.doubt, "rejection": held.grant.rejection, "refreshed": held.grant.refreshed}

@@ -1,18 +1,57 @@
-"""What the configuration says of the daemon: [daemon], `socket`, and a profile's `allow`."""
+"""[daemon], and `socket`: where a daemon listens, and what it does beside handing tickets out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from vault_ticket_plugin.settings.records import NOT_CONFIGURED, Allow, DaemonSettings, Listener, is_loopback
+from vault_ticket_plugin.settings.hosts import is_loopback
 from vault_ticket_plugin.settings.table import Table, text_value
 
 # What a hook can be told of: a new ticket, a profile that begins to fail, one that a person must mend, one mended.
 HOOKS = ("refreshed", "failing", "dead", "recovered")
-# A unix socket's path has so many bytes at the most, its last zero left out (unix(7)).
-LONGEST_SOCKET_PATH = 107
+# A unix socket's path has at most so many bytes, its last zero left out (unix(7)).
+MAX_SOCKET_PATH = 107
+# Whoever may connect is told from others by the kernel, not by the file's mode.
+DEFAULT_SOCKET_MODE = 0o666
+# Each waits for Vault or the token endpoint most of its time; more would only crowd a small Vault.
+DEFAULT_WORKERS = 8
+# More than a host's own programs need, far less than it takes to keep the daemon from others.
+DEFAULT_RATE = 500.0
+DEFAULT_HOOK_TIMEOUT = 10.0
+
+
+class Listener(NamedTuple):
+    """Where the daemon listens: the path of a unix socket, or else a loopback host and a port."""
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+class DaemonSettings(NamedTuple):
+    """Without a table the daemon keeps tickets fresh, and listens nowhere."""
+
+    listen: tuple[Listener, ...] = ()
+    socket_mode: int = DEFAULT_SOCKET_MODE
+    credentials: str | None = None
+    """The path of a socket that gives a bare token to systemd's LoadCredential=."""
+    workers: int = DEFAULT_WORKERS
+    """Refreshes under way at once."""
+    rate: float = DEFAULT_RATE
+    """Requests a second that one caller may make."""
+    audit: str | None = None
+    """The path of a file, or `-` for standard error."""
+    hooks: Mapping[str, tuple[str, ...]] = {}
+    """By the name of what happens: the command and its arguments."""
+    hook_timeout: float = DEFAULT_HOOK_TIMEOUT
+
+
+NOT_CONFIGURED = DaemonSettings()
 
 
 def read(table: Table) -> DaemonSettings:
@@ -30,26 +69,17 @@ def read(table: Table) -> DaemonSettings:
     )
     for name in HOOKS:
         hooks.get(name, nothing, "", _command)  # so that an unknown one is told with all that there are
-    hooks.no_more()
-    table.no_more()
+    hooks.reject_unknown_keys()
+    table.reject_unknown_keys()
     return settings
-
-
-def allow(table: Table) -> Allow:
-    found = Allow(
-        users=table.get("users", frozenset(), "", _numbers(_user)),
-        groups=table.get("groups", frozenset(), "", _numbers(_group)),
-    )
-    table.no_more()
-    return found
 
 
 def socket_path(value: object) -> str | None:
     text = text_value(value)
     path = text.removeprefix("unix:")
     path = path.removeprefix("//") if path.startswith("///") else path
-    if path == text or not path.startswith("/") or len(path.encode()) > LONGEST_SOCKET_PATH:
-        raise ValueError(f"unix:/PATH of a socket, of at most {LONGEST_SOCKET_PATH} bytes")
+    if path == text or not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH:
+        raise ValueError(f"unix:/PATH of a socket, of at most {MAX_SOCKET_PATH} bytes")
     return path
 
 
@@ -99,35 +129,3 @@ def _command(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value) or not value[0]:
         raise ValueError('a command and its arguments, like ["/usr/local/bin/tell", "oncall"]')
     return tuple(value)
-
-
-def _numbers(number_of: Callable[[str], int]) -> Callable[[Any], frozenset[int]]:
-    def check(value: object) -> frozenset[int]:
-        if not isinstance(value, list):
-            raise ValueError("a list of names or numbers")
-        return frozenset(_number(one, number_of) for one in value)
-
-    return check
-
-
-def _number(value: object, number_of: Callable[[str], int]) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 - 1:
-        return value
-    if isinstance(value, str):
-        try:
-            return number_of(value)
-        except KeyError:
-            raise ValueError(f"names that this host knows, and {value!r} is none") from None
-    raise ValueError("a list of names or numbers")
-
-
-def _user(name: str) -> int:
-    import pwd
-
-    return pwd.getpwnam(name).pw_uid
-
-
-def _group(name: str) -> int:
-    import grp
-
-    return grp.getgrnam(name).gr_gid

@@ -23,14 +23,14 @@ class Table:
         self._data = data
         self._read: set[str] = set()
 
-    def wrong(self, name: str, allowed: str) -> ConfigError:
+    def error(self, name: str, allowed: str) -> ConfigError:
         return ConfigError(f"{self._path}: {self._key}{name}: wanted {allowed}", "Correct it in that file.")
 
     def names(self) -> list[str]:
         self._read.update(self._data)
         for name in self._data:
             if not environment.is_profile_name(name):
-                raise self.wrong(name, "a name of letters, digits and ._- (at most 64, no dot or dash in front)")
+                raise self.error(name, "a name of letters, digits and ._- (at most 64, no dot or dash in front)")
         return list(self._data)
 
     def has(self, name: str) -> bool:
@@ -44,7 +44,7 @@ class Table:
         try:
             return convert(self._data[name])
         except ValueError as error:
-            raise self.wrong(name, str(error) or allowed) from None
+            raise self.error(name, str(error) or allowed) from None
 
     def text(self, name: str, default: str | None = None) -> str | None:
         return self.get(name, default, "a text", text_value)
@@ -71,7 +71,7 @@ class Table:
         data = self.get(name, nothing, "a table", _table)
         return Table(self._path, f"{self._key}{name}.", data)
 
-    def no_more(self) -> None:
+    def reject_unknown_keys(self) -> None:
         for name in self._data:
             if name not in self._read:
                 raise self._unknown(name)

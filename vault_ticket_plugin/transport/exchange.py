@@ -22,13 +22,13 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.settings.records import Tls
+from vault_ticket_plugin.settings.vault import Tls
 from vault_ticket_plugin.transport import proxy
 
 # A connection that does not come up in this time is better tried again (a lost SYN is sent again after 1 s and 3 s).
 CONNECT_SECONDS = 5.0
 # An answer of either server is a few KiB. RFC 6749 names no bound; this one is generous.
-LARGEST_ANSWER = 1 << 20
+MAX_ANSWER_BYTES = 1 << 20
 # Connections to one server that are kept; more are made where more threads ask at once.
 KEPT = 10
 
@@ -42,7 +42,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """A whole answer. Header names are lower case."""
 
     status: int
@@ -66,15 +66,15 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: bytes | None,
-        until: Deadline,
+        deadline: Deadline,
         read_seconds: float,
-    ) -> Reply:
+    ) -> HttpResponse:
         """One request and its whole answer, whatever its status.
 
         `read_seconds`: the longest silence to bear. NotSent and Interrupted as their names say.
         """
         manager = self._manager(url)
-        current = _Exchange(until)
+        current = _Exchange(deadline)
         with current.watched():
             try:
                 if any(letter in value for value in headers.values() for letter in "\r\n"):
@@ -85,8 +85,8 @@ class Transport:
                     headers=headers,
                     body=body,
                     timeout=urllib3.Timeout(
-                        connect=min(CONNECT_SECONDS, until.left()) or 0.001,
-                        read=min(read_seconds, until.left()) or 0.001,
+                        connect=min(CONNECT_SECONDS, deadline.left()) or 0.001,
+                        read=min(read_seconds, deadline.left()) or 0.001,
                     ),
                     retries=False,
                     redirect=False,
@@ -94,19 +94,21 @@ class Transport:
                     decode_content=False,
                 )
                 with contextlib.closing(response):
-                    content = response.read(LARGEST_ANSWER + 1, decode_content=True)
-                    if len(content) <= LARGEST_ANSWER:
+                    content = response.read(MAX_ANSWER_BYTES + 1, decode_content=True)
+                    if len(content) <= MAX_ANSWER_BYTES:
                         # Reads the end of the body, so that the connection can be used again, and finds a cut one.
                         content += response.read(1)
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                reason = "it took too long" if current.cut or until.passed() else reason_of(error)
+                reason = "it took too long" if current.cut or deadline.passed() else reason_of(error)
                 raise (Interrupted if current.sent else NotSent)(reason) from None
             if not _is_sized(response):  # one that is has been found whole, however late
                 if current.cut:
                     raise Interrupted("it took too long")
                 if not content and not _ends_with_connection(response):
                     raise Interrupted("the connection broke")  # cut in its head: http.client takes that for the whole
-        return Reply(response.status, {name.lower(): value for name, value in response.headers.itermerged()}, content)
+        return HttpResponse(
+            response.status, {name.lower(): value for name, value in response.headers.itermerged()}, content
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -133,17 +135,17 @@ class Transport:
 class _Exchange:
     """What the watchdog and the connection know of one exchange in the current thread."""
 
-    __slots__ = ("cut", "sent", "socket", "until")
+    __slots__ = ("cut", "deadline", "sent", "socket")
 
-    def __init__(self, until: Deadline) -> None:
-        self.until = until
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
         self.sent = False
         self.cut = False
         self.socket: socket.socket | None = None
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        watchdog = threading.Timer(self.until.left(), self._end)
+        watchdog = threading.Timer(self.deadline.left(), self._end)
         watchdog.daemon = True
         watchdog.start()
         _current.exchange = self
@@ -185,7 +187,7 @@ class _Bounded:
         exchange: _Exchange = _current.exchange
         if self.sock is None:
             self.connect()
-        if exchange.until.passed():
+        if exchange.deadline.passed():
             raise TimeoutError("it took too long")
         exchange.socket = self.sock
         exchange.sent = True

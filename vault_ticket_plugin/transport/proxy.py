@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from vault_ticket_plugin.settings.records import is_loopback
+from vault_ticket_plugin.settings.hosts import is_loopback
 
 
 def on_the_way(url: str) -> str | None:

@@ -18,8 +18,8 @@ class NotThere(Exception):
 
 
 class Admin:
-    def __init__(self, session: VaultSession, until: Deadline) -> None:
-        client = hvac_client(session, until, _judge)
+    def __init__(self, session: VaultSession, deadline: Deadline) -> None:
+        client = hvac_client(session, deadline, _judge)
         self._sys = client.sys
         self._approle = client.auth.approle
 

@@ -11,7 +11,7 @@ from vault_ticket_plugin.vault.session import Answer, VaultSession
 
 
 def hvac_client(
-    session: VaultSession, until: Deadline, judge: Callable[[Answer], Any], *, anonymous: bool = False
+    session: VaultSession, deadline: Deadline, judge: Callable[[Answer], Any], *, anonymous: bool = False
 ) -> Any:
     """An hvac.Client whose calls return what `judge` makes of the answer; `anonymous`: without the session's token."""
     import hvac
@@ -20,7 +20,7 @@ def hvac_client(
     class Adapter(hvac.adapters.Adapter):  # type: ignore[misc]
         def request(self, method: str, url: str, json: Mapping[str, Any] | None = None, **_: object) -> Any:
             path = unquote(url.removeprefix("/v1/"))  # the session quotes it
-            return judge(session.call(method.upper(), path, until, json, anonymous=anonymous))
+            return judge(session.call(method.upper(), path, deadline, json, anonymous=anonymous))
 
         def get_login_token(self, response: Any) -> Any:
             return response["auth"]["client_token"]

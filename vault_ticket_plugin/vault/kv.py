@@ -23,7 +23,7 @@ TICKET_VERSIONS = 2
 
 
 class VaultStore:
-    """`Store` (ports.py) over a session."""
+    """`KvStore` (ports.py) over a session."""
 
     def __init__(self, session: VaultSession) -> None:
         self._session = session
@@ -31,24 +31,24 @@ class VaultStore:
     def now(self) -> float:
         return self._session.now()
 
-    def read(self, where: Location, until: Deadline) -> Document:
-        answer = self._session.call("GET", api_path(where, "data"), until)
+    def read(self, where: Location, deadline: Deadline) -> Document:
+        answer = self._session.call("GET", api_path(where, "data"), deadline)
         if answer.status == 400:
             raise refused(answer, f"reading {where}")
         found = answer.body.get("data")
         if not isinstance(found, Mapping):
-            self.check_mount(where, until)
+            self.check_mount(where, deadline)
             return Document(None)
         if where.kv_version == 1:
             return Document(found)
         return _versioned(found, where)
 
-    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, until: Deadline) -> int:
+    def write(self, where: Location, data: Mapping[str, Any], cas: int | None, deadline: Deadline) -> int:
         if where.kv_version == 1:
-            _expect_ok(self._session.call("POST", api_path(where, "data"), until, data), f"writing {where}")
+            _expect_ok(self._session.call("POST", api_path(where, "data"), deadline, data), f"writing {where}")
             return 0
         options = {} if cas is None else {"options": {"cas": cas}}
-        answer = self._session.call("POST", api_path(where, "data"), until, {**options, "data": data})
+        answer = self._session.call("POST", api_path(where, "data"), deadline, {**options, "data": data})
         if answer.status == 400 and MISMATCH in answer.errors:
             raise CasMismatch(f"{where} was written by somebody else at the same time", "Try again.")
         _expect_ok(answer, f"writing {where}")
@@ -57,40 +57,40 @@ class VaultStore:
             raise StoredDataInvalid(f"Vault did not say which version of {where} it wrote", "Is it a KV v2 mount?")
         return version
 
-    def current_version(self, where: Location, until: Deadline) -> int:
+    def current_version(self, where: Location, deadline: Deadline) -> int:
         """The newest version's number, 0 where there is none; needs no right to read the data (KV v2)."""
-        answer = self._session.call("GET", api_path(where, "metadata"), until)
+        answer = self._session.call("GET", api_path(where, "metadata"), deadline)
         version = (answer.body.get("data") or {}).get("current_version")
         if isinstance(version, int):
             return version
-        self.check_mount(where, until)
+        self.check_mount(where, deadline)
         return 0
 
-    def may_write(self, where: Location, until: Deadline) -> bool:
+    def may_write(self, where: Location, deadline: Deadline) -> bool:
         """Whether our token may write there, as Vault's own `sys/capabilities-self` has it; True where it won't say."""
         path = api_path(where, "data")
         try:
-            answer = self._session.call("POST", "sys/capabilities-self", until, {"paths": [path]})
+            answer = self._session.call("POST", "sys/capabilities-self", deadline, {"paths": [path]})
         except VaultDenied:
             return True
         found = answer.body.get(path) or (answer.body.get("data") or {}).get(path)
         return not isinstance(found, list) or bool({"root", "update", "create"} & set(found))
 
-    def expire(self, where: Location, after: float, until: Deadline) -> None:
+    def expire(self, where: Location, after: float, deadline: Deadline) -> None:
         body = {"delete_version_after": f"{int(after)}s", "max_versions": TICKET_VERSIONS}
-        _expect_ok(self._session.call("POST", api_path(where, "metadata"), until, body), f"setting up {where}")
+        _expect_ok(self._session.call("POST", api_path(where, "metadata"), deadline, body), f"setting up {where}")
 
-    def destroy(self, where: Location, versions: list[int], until: Deadline) -> None:
+    def destroy(self, where: Location, versions: list[int], deadline: Deadline) -> None:
         if where.kv_version == 1:
-            _expect_ok(self._session.call("DELETE", api_path(where, "data"), until), f"deleting {where}")
+            _expect_ok(self._session.call("DELETE", api_path(where, "data"), deadline), f"deleting {where}")
             return
-        answer = self._session.call("POST", api_path(where, "destroy"), until, {"versions": versions})
+        answer = self._session.call("POST", api_path(where, "destroy"), deadline, {"versions": versions})
         _expect_ok(answer, f"destroying {where}")
 
-    def check_mount(self, where: Location, until: Deadline) -> None:
+    def check_mount(self, where: Location, deadline: Deadline) -> None:
         """ConfigError where there is no such mount that we have rights in, or one that is not KV of that version."""
         try:
-            answer = self._session.call("GET", f"sys/internal/ui/mounts/{where.mount}", until)
+            answer = self._session.call("GET", f"sys/internal/ui/mounts/{where.mount}", deadline)
         except VaultDenied:
             # Whoever may do anything below a mount may ask this. So nobody, where there is none.
             raise ConfigError(

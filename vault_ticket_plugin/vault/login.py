@@ -9,15 +9,15 @@ from typing import Any
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, VaultDenied
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Auth
+from vault_ticket_plugin.settings.vault import Auth
 from vault_ticket_plugin.vault.hvac_adapter import hvac_client
 from vault_ticket_plugin.vault.session import Answer, Login, VaultSession
 
 # A token, a secret id or a JWT is a few KiB at the most.
-LARGEST_FILE = 1 << 16
+MAX_FILE_BYTES = 1 << 16
 
 
-def log_in(session: VaultSession, until: Deadline) -> Login:
+def log_in(session: VaultSession, deadline: Deadline) -> Login:
     """By the method that is configured. ConfigError or VaultDenied, and what the session raises."""
     auth = session.settings.auth
     if auth.method == "none":
@@ -26,7 +26,7 @@ def log_in(session: VaultSession, until: Deadline) -> Login:
         if auth.token is not None:
             return Login(_one_line(auth.token.reveal(), "the Vault token in the environment"))
         return Login(_token_from_file(auth), renewable=True)  # an agent's sink: read again when it has changed
-    return _through_hvac(session, auth, until)
+    return _through_hvac(session, auth, deadline)
 
 
 def _token_from_file(auth: Auth) -> Secret:
@@ -39,7 +39,7 @@ def _token_from_file(auth: Auth) -> Secret:
     return _read_secret(path, "the Vault token")
 
 
-def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
+def _through_hvac(session: VaultSession, auth: Auth, deadline: Deadline) -> Login:
     import hvac.exceptions
 
     def judge(answer: Answer) -> Mapping[str, Any]:
@@ -54,9 +54,9 @@ def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
             )
         return answer.body
 
-    client = hvac_client(session, until, judge, anonymous=True)
+    client = hvac_client(session, deadline, judge, anonymous=True)
     try:
-        answer = _logins(client, session, auth, until)[auth.method]()
+        answer = _logins(client, session, auth, deadline)[auth.method]()
     except VaultDenied as denied:
         if denied.hint:
             raise
@@ -69,11 +69,11 @@ def _through_hvac(session: VaultSession, auth: Auth, until: Deadline) -> Login:
     return Login(Secret(given["client_token"]), renewable=True, revocable=given.get("token_type") != "batch")
 
 
-def _logins(client: Any, session: VaultSession, auth: Auth, until: Deadline) -> dict[str, Callable[[], Any]]:
+def _logins(client: Any, session: VaultSession, auth: Auth, deadline: Deadline) -> dict[str, Callable[[], Any]]:
     mount = auth.mount
     return {
         "approle": lambda: client.auth.approle.login(
-            auth.role_id, _reveal(_secret_id(session, auth, until)), use_token=False, mount_point=mount
+            auth.role_id, _reveal(_secret_id(session, auth, deadline)), use_token=False, mount_point=mount
         ),
         "kubernetes": lambda: client.auth.kubernetes.login(
             auth.role,
@@ -91,13 +91,13 @@ def _logins(client: Any, session: VaultSession, auth: Auth, until: Deadline) -> 
     }
 
 
-def _secret_id(session: VaultSession, auth: Auth, until: Deadline) -> Secret | None:
+def _secret_id(session: VaultSession, auth: Auth, deadline: Deadline) -> Secret | None:
     if auth.secret_id_file is None:
         return None  # a role with bind_secret_id=false
     found = _read_secret(auth.secret_id_file, "the secret id")
     if not auth.wrapped:
         return found
-    answer = session.call("POST", "sys/wrapping/unwrap", until, token=found)
+    answer = session.call("POST", "sys/wrapping/unwrap", deadline, token=found)
     secret_id = (answer.body.get("data") or {}).get("secret_id")
     if answer.status != 200 or not isinstance(secret_id, str):
         raise VaultDenied(
@@ -110,7 +110,7 @@ def _secret_id(session: VaultSession, auth: Auth, until: Deadline) -> Secret | N
 def _read_secret(path: str, what: str) -> Secret:
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read(LARGEST_FILE).strip()
+            text = file.read(MAX_FILE_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is no text").lower()
         raise ConfigError(f"{what} can't be read from {path}: {reason}", "Correct the path in [vault] auth.") from None

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 Role = Literal["refresher", "reader", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -27,8 +27,8 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import VaultSettings, no_address
-from vault_ticket_plugin.transport.exchange import Interrupted, NotSent, Reply, Transport
+from vault_ticket_plugin.settings.vault import VaultSettings, no_address
+from vault_ticket_plugin.transport.exchange import HttpResponse, Interrupted, NotSent, Transport
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 TRANSIENT = frozenset({412, 429, 472, 473, 500, 502, 503, 504})
 # What a server says in a 400 while a KV v2 mount is being prepared.
 PREPARING = ("waiting for the primary to upgrade", "upgrading from non-versioned")
-RETRY_FIRST, RETRY_LONGEST = 0.1, 2.0
+BACKOFF_INITIAL, BACKOFF_MAX = 0.1, 2.0
 # What Vault says in an error is quoted up to this length.
-LONGEST_QUOTE = 200
+MAX_QUOTE = 200
 # Two readings of a clock with whole seconds may lie so far apart and still be of one clock.
 ONE_CLOCK = 1.5
 
@@ -86,7 +86,7 @@ class VaultSession:
         self,
         method: str,
         path: str,
-        until: Deadline,
+        deadline: Deadline,
         body: Mapping[str, Any] | None = None,
         *,
         query: str = "",
@@ -99,11 +99,11 @@ class VaultSession:
         `token` in place of the session's own; `anonymous` with none. Raises VaultUnreachable, VaultDenied and, for a
         status that no working setup gives, ConfigError or StoredDataInvalid.
         """
-        used = None if anonymous else token or self._own_token(until)
-        answer = self._try(method, path, until, body, query, headers, used)
+        used = None if anonymous else token or self._own_token(deadline)
+        answer = self._try(method, path, deadline, body, query, headers, used)
         if answer is None and token is None and not anonymous and self._renew_login(used):
-            used = self._own_token(until)
-            answer = self._try(method, path, until, body, query, headers, used)
+            used = self._own_token(deadline)
+            answer = self._try(method, path, deadline, body, query, headers, used)
         if answer is None and anonymous:
             raise VaultDenied("permission denied", "")
         if answer is None:
@@ -120,32 +120,32 @@ class VaultSession:
         time, at = self._server_time
         return time + (self._clock.monotonic() - at)
 
-    def have_token(self, until: Deadline) -> None:
+    def have_token(self, deadline: Deadline) -> None:
         """Log in, where that is not done yet. Only a call will tell whether Vault takes the token."""
-        self._own_token(until)
+        self._own_token(deadline)
 
-    def log_in_again(self, until: Deadline) -> bool:
+    def log_in_again(self, deadline: Deadline) -> bool:
         """Another token in place of ours, which may still be in use; False where there is no way to get one."""
         with self._lock:
             if self._login is None or not self._login.renewable:
                 return False
-            self._login = self._log_in(self, until)
+            self._login = self._log_in(self, deadline)
             return True
 
-    def revoke_own_login(self, until: Deadline) -> None:
+    def revoke_own_login(self, deadline: Deadline) -> None:
         """Take back a token that this session got by a login, so that no lease is left behind."""
         with self._lock:
             login, self._login = self._login, None
         if login is not None and login.token is not None and login.revocable:
-            self._try("POST", "auth/token/revoke-self", until, None, "", None, login.token)
+            self._try("POST", "auth/token/revoke-self", deadline, None, "", None, login.token)
 
     def close(self) -> None:
         self._transport.close()
 
-    def _own_token(self, until: Deadline) -> Secret | None:
+    def _own_token(self, deadline: Deadline) -> Secret | None:
         with self._lock:
             if self._login is None:
-                self._login = self._log_in(self, until)
+                self._login = self._log_in(self, deadline)
             return self._login.token
 
     def _renew_login(self, refused: Secret | None) -> bool:
@@ -162,7 +162,7 @@ class VaultSession:
         self,
         method: str,
         path: str,
-        until: Deadline,
+        deadline: Deadline,
         body: Mapping[str, Any] | None,
         query: str,
         headers: Mapping[str, str] | None,
@@ -172,12 +172,12 @@ class VaultSession:
         url = f"{self.settings.address}/v1/{quote(path)}{query}"
         sent = self._headers(method, token, headers or {}, body is not None)
         content = None if body is None else json.dumps(body).encode()
-        pauses = until.pauses(RETRY_FIRST, RETRY_LONGEST)
+        pauses = deadline.pauses(BACKOFF_INITIAL, BACKOFF_MAX)
         problem: VaultUnreachable | None = None
         while True:
-            hurried = until.left() < RETRY_LONGEST
+            hurried = deadline.left() < BACKOFF_MAX
             try:
-                reply = self._transport.exchange(method, url, sent, content, until, self.settings.client_timeout)
+                reply = self._transport.exchange(method, url, sent, content, deadline, self.settings.client_timeout)
             except (NotSent, Interrupted) as lost:
                 # A last try may have no time for an answer: what was found before says more.
                 if problem is None or not hurried:
@@ -210,7 +210,7 @@ class VaultSession:
             headers |= {"X-Vault-Index": self._index, "X-Vault-Inconsistent": "forward-active-node"}
         return headers
 
-    def _learn(self, reply: Reply) -> None:
+    def _learn(self, reply: HttpResponse) -> None:
         self._index = reply.headers.get("x-vault-index", self._index)
         try:
             said = parsedate_to_datetime(reply.headers["date"]).timestamp()
@@ -220,7 +220,7 @@ class VaultSession:
         if self._server_time is None or not 0 <= self.now() - said <= ONE_CLOCK:
             self._server_time = (said, self._clock.monotonic())
 
-    def _judge(self, reply: Reply, call: str) -> Answer | VaultUnreachable | None:
+    def _judge(self, reply: HttpResponse, call: str) -> Answer | VaultUnreachable | None:
         shown = self.settings.shown
         if reply.status in (301, 302, 303, 307, 308):
             other = _printable(urlsplit(reply.headers.get("location", "")).netloc.rpartition("@")[2])
@@ -275,7 +275,7 @@ def refused(answer: Answer, call: str) -> VaultTicketError:
 
 def _printable(words: str) -> str:
     """What another host said, fit for a terminal."""
-    return "".join(c if c.isprintable() else " " for c in words)[:LONGEST_QUOTE].strip()
+    return "".join(c if c.isprintable() else " " for c in words)[:MAX_QUOTE].strip()
 
 
 def _is_bad_token(body: Mapping[str, Any]) -> bool:

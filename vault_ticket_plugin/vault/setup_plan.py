@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.settings.records import Profile, VaultSettings
+from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.vault import VaultSettings
 from vault_ticket_plugin.vault import policy
 
 # A token of the helper lives as long as a few calls take; it logs in anew at each.

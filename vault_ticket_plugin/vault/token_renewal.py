@@ -22,7 +22,7 @@ RETRY = 10.0
 WORN_OUT = 1 / 2
 
 
-def keep_token(session: VaultSession, until: Deadline) -> float:
+def keep_token(session: VaultSession, deadline: Deadline) -> float:
     """See to it that the session's token lives on; seconds until that should be done again.
 
     A token that is refused, or may not look at itself, is replaced if there is a way to log in. What fails is logged:
@@ -31,17 +31,17 @@ def keep_token(session: VaultSession, until: Deadline) -> float:
     try:
         if session.settings.auth.method == "none":
             return LATEST  # the listener's own matter
-        found = _data(session.call("GET", "auth/token/lookup-self", until).body)
+        found = _data(session.call("GET", "auth/token/lookup-self", deadline).body)
         ttl, first = _seconds(found, "ttl"), _seconds(found, "creation_ttl")
         if ttl == 0:
             return LATEST  # a root token, say
         if ttl > first * (1 - SHARE):
             return _pause(ttl)
         if found.get("renewable") is True:
-            renewed = session.call("POST", "auth/token/renew-self", until, {})
+            renewed = session.call("POST", "auth/token/renew-self", deadline, {})
             auth = renewed.body.get("auth")
             ttl = _seconds(auth if isinstance(auth, Mapping) else {}, "lease_duration") or ttl
-        if ttl <= first * WORN_OUT and session.log_in_again(until):
+        if ttl <= first * WORN_OUT and session.log_in_again(deadline):
             log.info("logged in to Vault again, before the token ends")
             return SOONEST  # look what came of it
         return _pause(ttl)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import StoredDataInvalid, TokenRefused, VaultDenied
 from vault_ticket_plugin.model import Document, Ticket
-from vault_ticket_plugin.refresh import leased_path as leased
+from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.vault.session import VaultSession, refused
 
 
-def wrap(session: VaultSession, ticket: Ticket, seconds: float, until: Deadline) -> Secret:
+def wrap(session: VaultSession, ticket: Ticket, seconds: float, deadline: Deadline) -> Secret:
     """A wrapping token for the data of the leased path, good for so many seconds."""
     headers = {"X-Vault-Wrap-TTL": f"{max(1, int(seconds))}s"}
-    answer = session.call("POST", "sys/wrapping/wrap", until, leased.data_of(ticket), headers=headers)
+    answer = session.call("POST", "sys/wrapping/wrap", deadline, leased_path.data_of(ticket), headers=headers)
     if answer.status != 200:
         raise refused(answer, "wrapping the ticket")
     token = (answer.body.get("wrap_info") or {}).get("token")
@@ -27,16 +27,16 @@ def wrap(session: VaultSession, ticket: Ticket, seconds: float, until: Deadline)
     return Secret(token)
 
 
-def unwrap(session: VaultSession, token: Secret, until: Deadline) -> Ticket:
+def unwrap(session: VaultSession, token: Secret, deadline: Deadline) -> Ticket:
     """The ticket behind it; a second time there is none. The token itself is the login."""
     try:
-        answer = session.call("POST", "sys/wrapping/unwrap", until, token=token)
+        answer = session.call("POST", "sys/wrapping/unwrap", deadline, token=token)
     except TokenRefused:  # OpenBao says so with a 400, others with a 403
         raise _used() from None
     if answer.status == 400:
         raise _used()
     data = answer.body.get("data")
-    ticket = leased.parse(Document(data)) if answer.status == 200 and isinstance(data, dict) else None
+    ticket = leased_path.parse(Document(data)) if answer.status == 200 and isinstance(data, dict) else None
     if ticket is None:
         raise StoredDataInvalid("what was wrapped is no ticket", "Wrap one by `vault-ticket get --wrap 60s`.")
     if not ticket.usable(session.now()):

@@ -33,13 +33,14 @@ from tests.support.bao import DevServer
 from tests.support.process import wait_until
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.daemon.http_api import access, connection, server
-from vault_ticket_plugin.daemon.http_api.app import Asked
+from vault_ticket_plugin.daemon.http_api.app import RequestContext
 from vault_ticket_plugin.daemon.http_api.problem import Answer
 from vault_ticket_plugin.daemon.keeper import Keeper
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand, Location
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Allow, Auth, Profile, VaultSettings
+from vault_ticket_plugin.settings.profile import Allow, Profile
+from vault_ticket_plugin.settings.vault import Auth, VaultSettings
 from vault_ticket_plugin.vault.session import Login, VaultSession
 
 PATH = "/v1/tickets/support"
@@ -211,7 +212,9 @@ def at(bao: DevServer, kv: str) -> Iterator[AtVault]:
 
 @pytest.fixture
 def guarded(at: AtVault, tmp_path: Path) -> Iterator[Serving]:
-    with Serving(tmp_path, profiles=at.profiles, check=access.at_vault(at.session), clock=ShiftedClock()) as serving:
+    with Serving(
+        tmp_path, profiles=at.profiles, check=access.vault_authorizer(at.session), clock=ShiftedClock()
+    ) as serving:
         yield serving
 
 
@@ -274,7 +277,7 @@ def test_where_vault_cannot_say_nobody_is_let_in_and_profiles_are_not_told_apart
     gone = VaultSession(VaultSettings("http://127.0.0.1:1", Auth("none")), lambda _s, _u: Login(None), ShiftedClock())
 
     def check(token: Secret, location: Location, _until: Deadline) -> access.Caller | None:
-        return access.at_vault(gone)(token, location, Deadline.after(0.3))
+        return access.vault_authorizer(gone)(token, location, Deadline.after(0.3))
 
     with Serving(tmp_path, check=check) as it:
         replies = [it.ticket(GOOD, name) for name in ("support", "no-such-profile")]
@@ -429,7 +432,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hasty")
 def test_a_head_that_comes_a_byte_at_a_time_is_cut_off(tmp_path: Path) -> None:
     with Serving(tmp_path) as it, it.tcp() as client:
-        until = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE
         answer = b""
         client.settimeout(0.02)
         for byte in ASK * 1000:
@@ -437,7 +440,7 @@ def test_a_head_that_comes_a_byte_at_a_time_is_cut_off(tmp_path: Path) -> None:
                 client.send(bytes([byte]))
                 answer = client.recv(4096)
             except TimeoutError:
-                assert time.monotonic() < until
+                assert time.monotonic() < deadline
                 continue
             except OSError:
                 break
@@ -450,12 +453,12 @@ def test_empty_lines_for_ever_are_cut_off(tmp_path: Path) -> None:
     """The parser passes over them, before the first request and after one."""
     with Serving(tmp_path) as it:
         for first in (b"", ASK):
-            until, open_ = time.monotonic() + GRACE, True
+            deadline, open_ = time.monotonic() + GRACE, True
             with it.tcp() as client:
                 client.settimeout(0.02)
                 client.sendall(first)
                 while open_:
-                    assert time.monotonic() < until
+                    assert time.monotonic() < deadline
                     try:
                         client.send(b"\r\n")
                         open_ = bool(client.recv(4096))
@@ -475,7 +478,7 @@ def test_many_slow_connections_keep_nobody_out(tmp_path: Path) -> None:
             assert it.ticket().status == 200
             assert it.get(PATH).status == 200
         connections = it.server._uvicorn.server_state.connections
-        assert len(connections) <= connection.MOST_BY_ONE + 2
+        assert len(connections) <= connection.MAX_BY_ONE + 2
         wait_until(lambda: not connections, "all of them cut off")
         for one in slow:
             one.close()
@@ -496,9 +499,9 @@ def test_where_all_places_are_taken_by_answers_the_next_one_is_told_so(
     monkeypatch.setattr(connection, "MOST_BY_ONE", 3)
     go = threading.Event()
 
-    def issue(name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
+    def issue(name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
         assert go.wait(20)
-        return issue_at_once()(name, demand, until)
+        return issue_at_once()(name, demand, deadline)
 
     with Serving(tmp_path, issue=issue, warm=False) as it:
         clients = [in_thread(it.ticket) for _ in range(3)]
@@ -585,7 +588,7 @@ def test_requests_in_one_go_are_answered_in_order_and_only_so_many(shared: Servi
     answers = raw(shared.unix(), asks + last).split(b"HTTP/1.1 ")[1:]
     assert [one[:3] for one in answers] == [b"200", b"404", b"200", b"200"]
     many = raw(shared.unix(), ASK * 1000)
-    assert many.count(b"HTTP/1.1 200") == connection.MOST_PIPELINED + 1
+    assert many.count(b"HTTP/1.1 200") == connection.MAX_PIPELINED + 1
     assert b"connection: close" in many
 
 
@@ -599,9 +602,9 @@ def test_what_comes_after_a_good_request_does_not_change_its_answer(shared: Serv
 def test_a_client_that_goes_away_is_nobodys_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     go = threading.Event()
 
-    def issue(name: str, demand: Demand, until: Deadline) -> tuple[Issued, float]:
+    def issue(name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
         assert go.wait(20)
-        return issue_at_once()(name, demand, until)
+        return issue_at_once()(name, demand, deadline)
 
     with Serving(tmp_path, issue=issue, warm=False) as it:
         with it.tcp() as one, it.unix() as other:
@@ -618,7 +621,7 @@ def test_a_client_that_goes_away_is_nobodys_trouble(tmp_path: Path, caplog: pyte
 
 
 def test_nothing_prints_a_secret() -> None:
-    asked = Asked(1.0, "strangers", None, GOOD.encode(), b"")
+    asked = RequestContext(1.0, "strangers", None, GOOD.encode(), b"")
     answer = Answer(200, [], GOOD.encode())
     for text in (repr(asked), str(asked), f"{answer}", repr(answer), repr(vars(Keeper)), repr(check_by_name)):
         assert GOOD not in text

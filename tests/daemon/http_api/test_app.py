@@ -25,10 +25,12 @@ from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.daemon.http_api import access
 from vault_ticket_plugin.daemon.http_api.app import CHECK_THREADS, TICKET_THREADS, WAITING
 from vault_ticket_plugin.events import Event
-from vault_ticket_plugin.formats.plain import as_json
+from vault_ticket_plugin.formats import json_document
+from vault_ticket_plugin.formats.interface import FormatContext
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand, Location, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.profile import Profile
 
 PATH = "/v1/tickets/support"
 SOFT = Windows().soft_for(LIFETIME)
@@ -44,7 +46,8 @@ def test_a_ticket_is_the_json_of_the_format_and_says_how_long_it_stays_true(it: 
     reply = it.get(PATH)
     kept = it.keeper.ready("support")
     assert kept is not None
-    assert (reply.status, reply.body.decode()) == (200, as_json(kept.ticket))
+    document = json_document.render(kept.ticket, FormatContext(Profile.standard("any")))
+    assert (reply.status, reply.body.decode()) == (200, document)
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["etag"] == f'"{kept.ticket.access_token.fingerprint()}"'
     assert reply.headers["x-content-type-options"] == "nosniff"

@@ -13,7 +13,7 @@ from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig,
 from tests.daemon.serving import GOOD, Serving, access_token
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.daemon.http_api.request import MIN_TTL
-from vault_ticket_plugin.durations import LONGEST, parse_duration
+from vault_ticket_plugin.durations import MAX_DURATION, parse_duration
 from vault_ticket_plugin.issuer import Issued
 from vault_ticket_plugin.model import Demand, Ticket
 from vault_ticket_plugin.secret import Secret
@@ -28,7 +28,7 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
 def issue_for_long(name: str, _demand: Demand, _until: Deadline) -> tuple[Issued, float]:
     """A ticket that meets every demand that can be made."""
     now = 1_800_000_000.0
-    return Issued(Ticket(Secret(access_token(name)), "Bearer", now, now + LONGEST + 1)), LONGEST + 1
+    return Issued(Ticket(Secret(access_token(name)), "Bearer", now, now + MAX_DURATION + 1)), MAX_DURATION + 1
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_documents_durations_are_those_that_are_read() -> None:
     assert pattern == f"^({MIN_TTL.pattern})$"
     longest = "9999.9d99999.9h9999999.9m999999999.9s999999999.9ms"
     assert MIN_TTL.fullmatch(longest)
-    assert 0 < parse_duration(longest) < LONGEST
+    assert 0 < parse_duration(longest) < MAX_DURATION
 
 
 def test_the_checks_see_an_answer_that_is_not_as_documented(it: Serving) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from vault_ticket_plugin.daemon.http_api.sockets import Listening, listen
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.settings.records import Listener
+from vault_ticket_plugin.settings.daemon import Listener
 
 
 def unix(path: Path, mode: int = 0o666) -> Listening:

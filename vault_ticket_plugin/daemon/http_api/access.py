@@ -14,7 +14,7 @@ from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault.kv import api_path
 from vault_ticket_plugin.vault.session import VaultSession
 
@@ -25,13 +25,13 @@ V = TypeVar("V")
 CREDENTIALS = struct.Struct("3i")
 SO_PEERGROUPS = 59
 # Python reads no longer answer of getsockopt: 256 groups.
-LONGEST_ANSWER = 1024
+MAX_ANSWER = 1024
 
 # How long Vault's word on a token is taken for what holds now; a revoked token is of use for so long.
 GRANTED_SECONDS, DENIED_SECONDS = 10.0, 2.0
 CHECK_SECONDS = 5.0
 # Callers and verdicts remembered; the one that was not seen for the longest goes first.
-MOST_REMEMBERED = 1024
+MAX_REMEMBERED = 1024
 
 
 class Peer(NamedTuple):
@@ -61,7 +61,7 @@ def peer_of(connection: socket.socket) -> Peer | None:
     pid, uid, gid = CREDENTIALS.unpack(found)
     uid, gid = uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
     try:
-        listed = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, LONGEST_ANSWER)
+        listed = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAX_ANSWER)
     except OSError:
         listed = b""  # more groups than can be read, or a kernel before 4.13: then the first one counts alone
     groups = frozenset(struct.unpack(f"{len(listed) // 4}I", listed)) | {gid}
@@ -79,23 +79,23 @@ def may_have(peer: Peer, profile: Profile | None) -> bool:
     return profile is not None and (peer.uid in profile.allow.users or not peer.groups.isdisjoint(profile.allow.groups))
 
 
-def at_vault(session: VaultSession) -> Check:
+def vault_authorizer(session: VaultSession) -> Check:
     """The check that asks Vault: reading the ticket there with the caller's own token, which needs that right alone."""
 
-    def check(token: Secret, location: Location, until: Deadline) -> Caller | None:
+    def check(token: Secret, location: Location, deadline: Deadline) -> Caller | None:
         try:
-            answer = session.call("GET", api_path(location, "data"), until, token=token)
+            answer = session.call("GET", api_path(location, "data"), deadline, token=token)
         except VaultDenied:
             return None
         # 404: it may be read, and there is none, or it has ended.
-        return Caller(_name_of(session, token, until)) if answer.status in (200, 404) else None
+        return Caller(_name_of(session, token, deadline)) if answer.status in (200, 404) else None
 
     return check
 
 
-def _name_of(session: VaultSession, token: Secret, until: Deadline) -> str:
+def _name_of(session: VaultSession, token: Secret, deadline: Deadline) -> str:
     try:
-        answer = session.call("GET", "auth/token/lookup-self", until, token=token)
+        answer = session.call("GET", "auth/token/lookup-self", deadline, token=token)
     except VaultDenied:
         return "token"  # it may not ask, or was good for a single use more
     name = (answer.body.get("data") or {}).get("display_name")
@@ -160,5 +160,5 @@ class Rate:
 def _remember(kept: OrderedDict[K, V], key: K, value: V) -> None:
     kept[key] = value
     kept.move_to_end(key)
-    if len(kept) > MOST_REMEMBERED:
+    if len(kept) > MAX_REMEMBERED:
         kept.popitem(last=False)

@@ -15,14 +15,16 @@ from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
 from vault_ticket_plugin.daemon.http_api import access
 from vault_ticket_plugin.daemon.http_api.pool import Full, Pool
 from vault_ticket_plugin.daemon.http_api.problem import Answer, Refused, failed, problem, rendered
-from vault_ticket_plugin.daemon.http_api.request import Gate, bearer_of, min_ttl
-from vault_ticket_plugin.daemon.http_api.ticket_response import Rendered
+from vault_ticket_plugin.daemon.http_api.request import OriginGuard, bearer_of, min_ttl
+from vault_ticket_plugin.daemon.http_api.ticket_response import TicketResponse
 from vault_ticket_plugin.daemon.keeper import Keeper, Kept
 from vault_ticket_plugin.errors import Busy, VaultDenied, VaultTicketError
-from vault_ticket_plugin.events import Event, Tell
+from vault_ticket_plugin.events import Event, EventSink
 from vault_ticket_plugin.model import CLOCK_STEP
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.records import DEFAULT_RATE, DEFAULT_TIMEOUT, Profile
+from vault_ticket_plugin.settings.daemon import DEFAULT_RATE
+from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
+from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +34,12 @@ METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 # What a Vault token is made of; the length is that of the longest that a server was seen to make, doubled.
 TOKEN = re.compile(rb"[!-~]{1,4096}")
 # Rendered answers kept: a token that nobody asks for needs none.
-MOST_RENDERED = 1024
+MAX_RENDERED = 1024
 # Refreshes asked for by callers at once, and checks of their tokens.
 TICKET_THREADS, CHECK_THREADS, WAITING = 16, 4, 64
 
 
-class Asked(NamedTuple):
+class RequestContext(NamedTuple):
     """One caller, at a moment of the monotonic clock: a key to count its requests under, and what it shows."""
 
     at: float
@@ -50,13 +52,13 @@ class Asked(NamedTuple):
         return "Asked(…)"
 
 
-class Web:
+class HttpApi:
     """ASGI 3, for one event loop. `replace` may be called from any thread."""
 
     def __init__(
         self,
         keeper: Keeper,
-        tell: Tell,
+        tell: EventSink,
         metrics: Callable[[], bytes],
         *,
         check: access.Check | None = None,
@@ -72,8 +74,8 @@ class Web:
         self._tickets = Pool("hand-out", TICKET_THREADS, WAITING)
         self._checks = Pool("token-check", CHECK_THREADS, WAITING)
         self._looks = Pool("look", 1, WAITING)
-        self._gate = Gate()
-        self._rendered: dict[tuple[str, bool], Rendered] = {}
+        self._gate = OriginGuard()
+        self._rendered: dict[tuple[str, bool], TicketResponse] = {}
         self._open = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -115,7 +117,7 @@ class Web:
         peer: access.Peer | None = scope["state"].get("peer")
         headers = self._gate.headers(scope["headers"], peer is not None)
         path: str = scope["path"]
-        asked = self._who(headers, peer, path in self._open)
+        asked = self._identify(headers, peer, path in self._open)
         wait = self._rate.wait(asked.key, asked.at)
         if wait > 0.0:
             later = [(b"retry-after", b"%d" % (int(wait) + 1))]
@@ -132,20 +134,20 @@ class Web:
             return await self._open[path]()
         return await self._ticket(name, scope["query_string"], headers, asked)
 
-    def _who(self, headers: Mapping[bytes, bytes], peer: access.Peer | None, is_open: bool) -> Asked:
+    def _identify(self, headers: Mapping[bytes, bytes], peer: access.Peer | None, is_open: bool) -> RequestContext:
         now = self._clock.monotonic()
         if peer is not None:
-            return Asked(now, peer.uid, peer, None, b"")
+            return RequestContext(now, peer.uid, peer, None, b"")
         token = bearer_of(headers)
         digest = access.digest_of(token) if token else b""
         if self._verdicts.seen_good(digest):
-            return Asked(now, digest, None, token, digest)
+            return RequestContext(now, digest, None, token, digest)
         # All that are not known share one bucket, so that inventing tokens gains nothing.
-        return Asked(now, "open" if is_open else "strangers", None, token, digest)
+        return RequestContext(now, "open" if is_open else "strangers", None, token, digest)
 
-    async def _ticket(self, name: str, query: bytes, headers: Mapping[bytes, bytes], asked: Asked) -> Answer:
+    async def _ticket(self, name: str, query: bytes, headers: Mapping[bytes, bytes], asked: RequestContext) -> Answer:
         profile = self._keeper.profile(name)
-        who = await self._let_in(name, profile, asked)
+        who = await self._authorize(name, profile, asked)
         least = min_ttl(query) if query else 0.0
         kept = self._keeper.ready(name, least)
         on_tcp = asked.peer is None
@@ -172,16 +174,16 @@ class Web:
     def _obtain(self, name: str, min_ttl: float) -> Kept:
         return self._keeper.ticket(name, min_ttl, Deadline.after(self._patience, self._clock))
 
-    def _render(self, kept: Kept, profile: Profile, on_tcp: bool) -> Rendered:
-        answer = Rendered(kept, profile, on_tcp)
+    def _render(self, kept: Kept, profile: Profile, on_tcp: bool) -> TicketResponse:
+        answer = TicketResponse(kept, profile, on_tcp)
         key = (profile.name, on_tcp)
         self._rendered.pop(key, None)
         self._rendered[key] = answer
-        if len(self._rendered) > MOST_RENDERED:
+        if len(self._rendered) > MAX_RENDERED:
             del self._rendered[next(iter(self._rendered))]
         return answer
 
-    async def _let_in(self, name: str, profile: Profile | None, asked: Asked) -> str:
+    async def _authorize(self, name: str, profile: Profile | None, asked: RequestContext) -> str:
         """Who it is. Whether there is such a profile is told to nobody who may not have its ticket."""
         if asked.peer is not None:
             if access.may_have(asked.peer, profile):
@@ -197,7 +199,7 @@ class Web:
             raise self._denied(name, "a token", hint)
         return caller.who
 
-    async def _caller(self, name: str, profile: Profile | None, asked: Asked) -> access.Caller | None:
+    async def _caller(self, name: str, profile: Profile | None, asked: RequestContext) -> access.Caller | None:
         check, verdicts, token = self._check, self._verdicts, asked.token
         if check is None or token is None:
             return None
@@ -205,8 +207,8 @@ class Web:
         where = (profile or Profile.standard(name)).ticket
         verdict = verdicts.find(asked.digest, where, asked.at)
         if verdict is None:
-            secret, until = Secret(token.decode("ascii")), Deadline.after(access.CHECK_SECONDS, self._clock)
-            caller = await self._checks.run((asked.digest, where), asked.key, lambda: check(secret, where, until))
+            secret, deadline = Secret(token.decode("ascii")), Deadline.after(access.CHECK_SECONDS, self._clock)
+            caller = await self._checks.run((asked.digest, where), asked.key, lambda: check(secret, where, deadline))
             verdict = verdicts.keep(asked.digest, where, caller, asked.at)
         return None if profile is None else verdict.caller
 

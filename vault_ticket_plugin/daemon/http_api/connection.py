@@ -18,15 +18,15 @@ from vault_ticket_plugin.daemon.http_api.app import METHODS
 from vault_ticket_plugin.daemon.http_api.problem import Answer, problem
 
 # A Vault token is at most a few KiB; nothing that is asked here has a body.
-LONGEST_HEAD, LONGEST_BODY = 16 * 1024, 1024
+MAX_HEAD, MAX_BODY = 16 * 1024, 1024
 # From its first byte (or the connection, whichever is later) to its last; from an answer to the next request; from a
 # request to where its answer is taken, which is longer than any answer takes.
 HEAD_SECONDS, IDLE_SECONDS, ANSWER_SECONDS = 5.0, 60.0, 60.0
 # Requests sent before the answer to an earlier one is there.
-MOST_PIPELINED = 16
+MAX_PIPELINED = 16
 # Below the 1024 files that a process may usually have open. One caller (a user on the unix socket, all of TCP) never
 # keeps others out; its oldest connection that is waiting for a request gives way to a new one.
-MOST_CONNECTIONS, MOST_BY_ONE = 512, 128
+MAX_CONNECTIONS, MAX_BY_ONE = 512, 128
 
 
 class Unfit(Exception):
@@ -65,7 +65,7 @@ class Connection(HttpToolsProtocol):
     def _has_room(self) -> bool:
         others = [one for one in self.connections if isinstance(one, Connection) and one is not self]
         mine = [one for one in others if one.caller == self.caller]
-        crowd = mine if len(mine) >= MOST_BY_ONE else others if len(others) >= MOST_CONNECTIONS else None
+        crowd = mine if len(mine) >= MAX_BY_ONE else others if len(others) >= MAX_CONNECTIONS else None
         if crowd is None:
             return True
         waiting = [one for one in crowd if one.waits_for != "answer"]
@@ -95,7 +95,7 @@ class Connection(HttpToolsProtocol):
         if self.waits_for == "idle":
             self._now("head")
         try:
-            if len(data) <= LONGEST_HEAD and not self._in_head:
+            if len(data) <= MAX_HEAD and not self._in_head:
                 self.parser.feed_data(data)
             else:
                 self._feed_in_pieces(data)
@@ -112,10 +112,10 @@ class Connection(HttpToolsProtocol):
 
     def _feed_in_pieces(self, data: bytes) -> None:
         """So that a head without an end is noticed while it is small."""
-        for start in range(0, len(data), LONGEST_HEAD):
+        for start in range(0, len(data), MAX_HEAD):
             if self._deaf or self.transport.is_closing():
                 return
-            piece = data[start : start + LONGEST_HEAD]
+            piece = data[start : start + MAX_HEAD]
             began = self._in_head
             self.parser.feed_data(piece)
             if began and self._in_head:
@@ -123,13 +123,13 @@ class Connection(HttpToolsProtocol):
 
     def _count(self, size: int, *, exact: bool = True) -> None:
         self._head_size += size
-        if self._head_size > LONGEST_HEAD * (1 if exact else 2):
+        if self._head_size > MAX_HEAD * (1 if exact else 2):
             raise Unfit(431, "the request's head is too long")
 
     # -- the parser tells
 
     def on_message_begin(self) -> None:
-        if len(self.pipeline) >= MOST_PIPELINED:
+        if len(self.pipeline) >= MAX_PIPELINED:
             raise Unfit(429, "too many requests before an answer")
         super().on_message_begin()
         self._in_head, self._head_size, self._body_size = True, 0, 0
@@ -158,7 +158,7 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Nobody reads it."""
         self._body_size += len(body)
-        if self._body_size > LONGEST_BODY:
+        if self._body_size > MAX_BODY:
             raise Unfit(413, "no request here has a body")
 
     # --
@@ -204,4 +204,4 @@ def _peer(transport: Any) -> Peer | None:
 
 
 def _is_small(length: bytes) -> bool:
-    return length.isdigit() and len(length) <= 4 and int(length) <= LONGEST_BODY
+    return length.isdigit() and len(length) <= 4 and int(length) <= MAX_BODY

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from vault_ticket_plugin.daemon.http_api.problem import Headers, Refused, problem
 from vault_ticket_plugin.durations import parse_duration
-from vault_ticket_plugin.settings.records import is_loopback
+from vault_ticket_plugin.settings.hosts import is_loopback
 
 # Duration's largest unit first, each once, and few digits: whatever fits is a duration below a hundred years.
 _PART = r"(\.[0-9]{1,20})?"
@@ -17,11 +17,11 @@ MIN_TTL = re.compile(
     rf"([0-9]{{1,9}}{_PART}s)?([0-9]{{1,9}}{_PART}ms)?"
 )
 HOST = re.compile(r"(?P<name>\[[0-9a-f:]+\]|[a-z0-9.]+)(:[0-9]{1,5})?")
-MOST_HOSTS = 64
+MAX_HOSTS = 64
 ONCE = (b"host", b"authorization", b"x-vault-token")
 
 
-class Gate:
+class OriginGuard:
     """What no other host's web page gets through. For one thread."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Gate:
         found = HOST.fullmatch(host.decode("latin-1").lower())
         if found is None or not is_loopback(found["name"]):
             raise Refused(problem(421, "the Host header names another host", "Use localhost, 127.0.0.1 or [::1]."))
-        if len(self._hosts) < MOST_HOSTS:
+        if len(self._hosts) < MAX_HOSTS:
             self._hosts.add(host)
 
 

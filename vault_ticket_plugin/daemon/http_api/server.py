@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from vault_ticket_plugin.daemon.http_api.app import Web
+from vault_ticket_plugin.daemon.http_api.app import HttpApi
 from vault_ticket_plugin.daemon.http_api.connection import IDLE_SECONDS, Connection
 from vault_ticket_plugin.daemon.http_api.sockets import Listening
 from vault_ticket_plugin.errors import ConfigError
@@ -27,7 +27,7 @@ GRACE_SECONDS = 5.0
 class _Uvicorn(uvicorn.Server):
     """Its own loop would wake ten times a second to look at flags and the time."""
 
-    def __init__(self, config: uvicorn.Config, web: Web) -> None:
+    def __init__(self, config: uvicorn.Config, web: HttpApi) -> None:
         super().__init__(config)
         self.web = web
         self.ready = threading.Event()
@@ -64,7 +64,7 @@ class _Uvicorn(uvicorn.Server):
 class Server:
     """Answers on these sockets from `start` to `stop`, which also closes them."""
 
-    def __init__(self, web: Web, listening: Sequence[Listening]) -> None:
+    def __init__(self, web: HttpApi, listening: Sequence[Listening]) -> None:
         self.listening = list(listening)
         config = uvicorn.Config(
             web,

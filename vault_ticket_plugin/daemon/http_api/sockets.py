@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Self
 
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.settings.records import Listener, is_loopback
+from vault_ticket_plugin.settings.daemon import Listener
+from vault_ticket_plugin.settings.hosts import is_loopback
 
 BACKLOG = 1024
 # Two daemons that start at once take turns in looking and binding; anybody who may open the folder could hold the turn.
@@ -130,8 +131,8 @@ def _alive(path: str) -> bool:
 def _turn(folder: str) -> Iterator[None]:
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        until = time.monotonic() + TURN_SECONDS
-        while time.monotonic() < until:
+        deadline = time.monotonic() + TURN_SECONDS
+        while time.monotonic() < deadline:
             try:
                 fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break

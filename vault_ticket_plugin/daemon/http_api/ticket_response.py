@@ -6,13 +6,14 @@ from email.utils import formatdate
 
 from vault_ticket_plugin.daemon.http_api.problem import Answer, Headers
 from vault_ticket_plugin.daemon.keeper import Kept
-from vault_ticket_plugin.formats.plain import as_json
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.formats import json_document
+from vault_ticket_plugin.formats.interface import FormatContext
+from vault_ticket_plugin.settings.profile import Profile
 
 NOT_IN_304 = (b"content-type", b"content-length")
 
 
-class Rendered:
+class TicketResponse:
     """Made once for a ticket, and its headers once a second at most."""
 
     __slots__ = ("body", "etag", "fingerprint", "headers", "kept", "lasting", "profile", "second")
@@ -22,7 +23,7 @@ class Rendered:
         self.kept, self.profile, self.second = kept, profile, -1
         self.fingerprint = ticket.access_token.fingerprint()
         self.etag = f'"{self.fingerprint}"'.encode()
-        self.body = as_json(ticket).encode()
+        self.body = json_document.render(ticket, FormatContext(profile)).encode()
         self.headers: Headers = []
         self.lasting: Headers = [
             (b"content-type", b"application/json"),

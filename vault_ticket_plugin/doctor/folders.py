@@ -1,29 +1,23 @@
-"""This host: our folders, what waits in them, the login's files, and the agent's pace."""
+"""Our folders on this host, what waits in them, and the files of the login."""
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.clock import to_rfc3339
-from vault_ticket_plugin.doctor.context import Context
+from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
-from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.folder import Folder, FolderUnusable
 from vault_ticket_plugin.refresh.journal import Journal
 
-# An agent reads a secret without a lease again after this share of its static_secret_render_interval, at the latest;
-# and that interval, where its configuration has none.
-AGENT_SHARE = 0.95
-AGENT_INTERVAL = 300.0
 # In its folders systemd lets one user in by an access list, whose mask a file's mode shows as its group's rights.
 SYSTEMD_CREDENTIALS = "/run/credentials/"
 
 
-def runtime_folder(context: Context) -> Finding:
+def runtime_folder(context: DoctorContext) -> Finding:
     path = environment.runtime_path(context.environ)
     try:
         with Folder(path, create=False) as folder:
@@ -46,13 +40,13 @@ def runtime_folder(context: Context) -> Finding:
     return passed(f"{path}, open to this user alone")
 
 
-def journal(context: Context) -> Finding:
+def journal(context: DoctorContext) -> Finding:
     """A rotated refresh token that Vault does not have yet."""
     state = environment.state_path(context.environ)
     runtime = _open(environment.runtime_path(context.environ))
     try:
         names = set(runtime.names()) if runtime else set()
-        identity = context.settings.grant_identity(context.profile)
+        identity = context.settings.grant_key(context.profile)
         waiting = Journal(runtime, state).waiting(context.profile.name, identity)
     finally:
         if runtime:
@@ -81,7 +75,7 @@ def journal(context: Context) -> Finding:
     return passed("nothing waits to be saved")
 
 
-def login_files(context: Context) -> Finding:
+def login_files(context: DoctorContext) -> Finding:
     if context.alone:
         return skipped("no Vault is configured to log in to")
     auth = context.settings.vault.auth
@@ -102,36 +96,6 @@ def login_files(context: Context) -> Finding:
             f"`chmod 0600 {path}`; if others could read it, replace what it holds.",
         )
     return passed(f"{path}, mode {mode:04o}")
-
-
-def agent_interval(context: Context) -> Finding:
-    """Whether an agent that renders the ticket comes by at least once in each soft window."""
-    profile = context.profile
-    soft = profile.windows.soft_for(profile.default_lifetime)
-    most = int(soft / AGENT_SHARE)
-    if context.agent_config is None:
-        if soft > AGENT_INTERVAL * AGENT_SHARE:
-            return passed(f"an agent's default of {show_duration(AGENT_INTERVAL)} is within the soft window")
-        return skipped(f"--agent-config names none; an agent needs static_secret_render_interval ≤ {most}s")
-    try:
-        with open(context.agent_config, encoding="utf-8") as file:
-            text = re.sub(r"^\s*(#|//).*$", "", file.read(), flags=re.MULTILINE)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (getattr(error, "strerror", None) or "it is no text").lower()
-        return failed(f"{context.agent_config} can't be read: {reason}", "Name the agent's configuration file.")
-    said = re.search(r'\bstatic_secret_render_interval\s*=\s*"?([0-9a-z.]+)', text)
-    try:
-        interval = parse_duration(said[1]) if said else AGENT_INTERVAL
-    except ValueError:
-        return failed(f"static_secret_render_interval in {context.agent_config} is no duration", "Write it as 60s.")
-    told = f"the agent renders each {show_duration(interval)}{'' if said else ' (its default)'}"
-    if interval * AGENT_SHARE >= soft:
-        return failed(
-            f"{told}, the soft window is {show_duration(soft)}: the rendered ticket can end before a new one comes",
-            f'template_config {{ static_secret_render_interval = "{max(1, int(soft / 4))}s" }}, as `vault-ticket '
-            "agent-config` prints.",
-        )
-    return passed(f"{told}, the soft window is {show_duration(soft)}")
 
 
 def _can_be_made(path: str) -> bool:

@@ -1,72 +1,27 @@
-"""The two documents: the grant, the leased path, and check-and-set between them. Nothing is changed."""
+"""The ticket on the leased path: there, valid, and gone when it ends."""
 
 from __future__ import annotations
 
 from vault_ticket_plugin import jwt
 from vault_ticket_plugin.clock import to_rfc3339
-from vault_ticket_plugin.doctor.context import Context
+from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.doctor.server import judge_skew
 from vault_ticket_plugin.durations import parse_duration, show_duration
-from vault_ticket_plugin.errors import CasMismatch, ConfigError, GrantMissing, StoredDataInvalid, VaultDenied
+from vault_ticket_plugin.errors import ConfigError, GrantMissing, StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Document, Ticket
-from vault_ticket_plugin.refresh import grant_document as grants
-from vault_ticket_plugin.refresh import leased_path as leased
-from vault_ticket_plugin.refresh import notes as verdicts
-from vault_ticket_plugin.settings.records import Profile
+from vault_ticket_plugin.refresh import leased_path
+from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault import policy
 from vault_ticket_plugin.vault.kv import TICKET_VERSIONS
 
-# A version that no document gets to: a write that names it must be refused.
-FAR_AHEAD = 1_000_000
 # What Vault's clock steps and the way to it may add to a deletion's time.
 DELETION_SLACK = 3.0
 
 
-def grant(context: Context) -> Finding:
-    profile, store = context.profile, context.wiring.store
-    if context.role == "reader":
-        return skipped("a reader does not see the grant")
-    if context.role == "operator":
-        version = store.current_version(profile.grant, context.until())
-        if version:
-            return passed(f"{profile.grant} is at version {version}")
-        return passed(f"none is stored yet: `vault-ticket store {profile.name}`")
-    found = grants.parse(context.grant, profile.grant, profile.name)
-    verdicts.refuse_what_is_known(found, profile, store.now(), patient=True)
-    if not (profile.client_id or found.client_id):
-        hint = "Put client_id into the profile, or store it with the grant: `vault-ticket store` asks for it."
-        return failed("there is no Client ID, neither in the profile nor with the grant", hint)
-    last = f", last refreshed at {to_rfc3339(found.refreshed.at)}" if found.refreshed else ", not refreshed yet"
-    return passed(f"{profile.grant} is at version {found.version}{last}")
-
-
-def check_and_set(context: Context) -> Finding:
-    """A write that names a version far ahead must be refused.
-
-    Were it not, it would have put there what stands there already.
-    """
-    profile = context.profile
-    where, document = profile.grant, context.grant if context.role == "refresher" else None
-    if context.role == "reader":
-        return skipped("a reader does not write")
-    if document is None:
-        where, document = profile.ticket, context.ticket
-    if where.kv_version == 1:
-        return skipped("KV v1 has no check-and-set")
-    try:
-        context.wiring.store.write(where, document.data or {}, document.version + FAR_AHEAD, context.until())
-    except CasMismatch:
-        return passed(f"a write to {where} that names another version is refused")
-    return failed(
-        f"{where} took a write that named a version which is not there: check-and-set does not work",
-        "Something between us and Vault drops `options.cas`. Do not refresh from here until it is gone.",
-    )
-
-
-def ticket(context: Context) -> Finding:
+def ticket(context: DoctorContext) -> Finding:
     profile, now = context.profile, context.wiring.store.now()
-    found = leased.parse(context.ticket)
+    found = leased_path.parse(context.ticket)
     if found is not None and found.usable(now):
         left, level = show_duration(found.left(now)), profile.windows.freshness(found, now)
         return passed(f"valid for another {left} ({level.name.lower()})")
@@ -79,10 +34,10 @@ def ticket(context: Context) -> Finding:
     return passed(f"none at {profile.ticket} now: the next `get` publishes one")
 
 
-def lease(context: Context) -> Finding:
+def lease(context: DoctorContext) -> Finding:
     """Whether the ticket goes when it ends, and how many versions are kept."""
     profile, document = context.profile, context.ticket
-    found = leased.parse(document)
+    found = leased_path.parse(document)
     if profile.ticket.kv_version == 1:
         return _hinted(context, document, found)
     wrong = None if found is None else _deletion(profile, document, found)
@@ -120,7 +75,7 @@ def _deletion(profile: Profile, document: Document, found: Ticket) -> Finding | 
             f"`vault-ticket get {profile.name} --force`.",
         )
     early = found.expires_at - document.deletes_at
-    if early > DELETION_SLACK + max(leased.SPAN_SLACK_LEAST, found.lifetime * leased.SPAN_SLACK):
+    if early > DELETION_SLACK + max(leased_path.MIN_SPAN_SLACK, found.lifetime * leased_path.SPAN_SLACK):
         return warned(
             f"{this} is deleted {show_duration(early)} before its ticket ends",
             f"The mount's own delete_version_after is shorter: see `vault read {config}`.",
@@ -128,9 +83,9 @@ def _deletion(profile: Profile, document: Document, found: Ticket) -> Finding | 
     return None
 
 
-def ticket_clock(context: Context) -> Finding:
+def ticket_clock(context: DoctorContext) -> Finding:
     """The clock that a JWT was made by against Vault's, which `issued_at` is from."""
-    found = leased.parse(context.ticket)
+    found = leased_path.parse(context.ticket)
     if found is None:
         return skipped("there is no ticket to judge by")
     claims = jwt.claims(found.access_token.reveal())
@@ -143,7 +98,7 @@ def ticket_clock(context: Context) -> Finding:
     return judge_skew(skew, "the token endpoint's clock", "Vault's", "Set Vault's clock (NTP), or report theirs.")
 
 
-def _hinted(context: Context, document: Document, found: Ticket | None) -> Finding:
+def _hinted(context: DoctorContext, document: Document, found: Ticket | None) -> Finding:
     """KV v1: `ttl` promises that the ticket is good for so long, whenever it is read."""
     if found is None:
         return passed("there is no ticket to judge by")
@@ -160,11 +115,11 @@ def _hinted(context: Context, document: Document, found: Ticket | None) -> Findi
     return passed(f"its ttl of {show_duration(ttl)} is within the soft window of {show_duration(most)}")
 
 
-def _versions_kept(context: Context) -> int | None:
+def _versions_kept(context: DoctorContext) -> int | None:
     """As the document's metadata has it; None where we may not see it, or nothing was ever there."""
     path = policy.path_of(context.profile.ticket, "metadata")
     try:
-        answer = context.wiring.session.call("GET", path, context.until())
+        answer = context.wiring.session.call("GET", path, context.deadline())
     except (VaultDenied, ConfigError):
         return None
     kept = (answer.body.get("data") or {}).get("max_versions")

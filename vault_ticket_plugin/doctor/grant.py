@@ -1,0 +1,53 @@
+"""The grant, and check-and-set. Nothing is changed."""
+
+from __future__ import annotations
+
+from vault_ticket_plugin.clock import to_rfc3339
+from vault_ticket_plugin.doctor.context import DoctorContext
+from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped
+from vault_ticket_plugin.errors import CasMismatch
+from vault_ticket_plugin.refresh import grant_document, notes
+
+# A version that no document gets to: a write that names it must be refused.
+FAR_AHEAD = 1_000_000
+
+
+def grant(context: DoctorContext) -> Finding:
+    profile, store = context.profile, context.wiring.store
+    if context.role == "reader":
+        return skipped("a reader does not see the grant")
+    if context.role == "operator":
+        version = store.current_version(profile.grant, context.deadline())
+        if version:
+            return passed(f"{profile.grant} is at version {version}")
+        return passed(f"none is stored yet: `vault-ticket store {profile.name}`")
+    found = grant_document.parse(context.grant, profile.grant, profile.name)
+    notes.raise_known_failure(found, profile, store.now(), patient=True)
+    if not (profile.client_id or found.client_id):
+        hint = "Put client_id into the profile, or store it with the grant: `vault-ticket store` asks for it."
+        return failed("there is no Client ID, neither in the profile nor with the grant", hint)
+    last = f", last refreshed at {to_rfc3339(found.refreshed.at)}" if found.refreshed else ", not refreshed yet"
+    return passed(f"{profile.grant} is at version {found.version}{last}")
+
+
+def check_and_set(context: DoctorContext) -> Finding:
+    """A write that names a version far ahead must be refused.
+
+    Were it not, it would have put there what stands there already.
+    """
+    profile = context.profile
+    where, document = profile.grant, context.grant if context.role == "refresher" else None
+    if context.role == "reader":
+        return skipped("a reader does not write")
+    if document is None:
+        where, document = profile.ticket, context.ticket
+    if where.kv_version == 1:
+        return skipped("KV v1 has no check-and-set")
+    try:
+        context.wiring.store.write(where, document.data or {}, document.version + FAR_AHEAD, context.deadline())
+    except CasMismatch:
+        return passed(f"a write to {where} that names another version is refused")
+    return failed(
+        f"{where} took a write that named a version which is not there: check-and-set does not work",
+        "Something between us and Vault drops `options.cas`. Do not refresh from here until it is gone.",
+    )
