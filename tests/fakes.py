@@ -23,7 +23,7 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
     VaultUnreachable,
 )
-from vault_ticket_plugin.model import Document, Location, TokenResponse
+from vault_ticket_plugin.model import ClientIdentity, Document, Location, TokenResponse
 from vault_ticket_plugin.secret import Secret
 
 # 2027-01-15T08:00:00.25Z: not a whole second, so that rounding shows.
@@ -253,20 +253,20 @@ class FakeAuthServer:
         family, ends = self._tickets[ticket]
         return not family.revoked and self.time.now < ends
 
-    def refresh(self, token: str, client_id: str | None) -> tuple[str, str]:
+    def refresh(self, token: str, client_id: str) -> tuple[str, str]:
         """(access token, refresh token)."""
         if client_id != CLIENT:
-            raise ClientRejected("the token endpoint refuses the client or the request", "", "invalid_client")
+            raise ClientRejected("the token endpoint refuses the client or the request", code="invalid_client")
         family = self._families.get(token.partition("-")[0])
         if family is None or family.revoked or token not in family.tokens:
-            raise GrantRejected("the token endpoint says that the refresh token is not valid", "", "invalid_grant")
+            raise GrantRejected("the token endpoint says that the refresh token is not valid", code="invalid_grant")
         if token != family.tokens[-1]:
             in_grace = self.grace is not None and self.time.now - family.spent_at <= self.grace
             if not in_grace or token != family.tokens[-2]:
                 self.reuses += 1
                 if self.reuse_detection:
                     family.revoked = True
-                raise GrantRejected("the token endpoint says that the refresh token is not valid", "", "invalid_grant")
+                raise GrantRejected("the token endpoint says that the refresh token is not valid", code="invalid_grant")
             self.repeats += 1
         else:
             self.refreshes += 1
@@ -305,7 +305,7 @@ class FakeEndpoint:
         self.deadline: Deadline | None = None
         self.brought: list[str] = []
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:
+    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
         token = refresh_token.reveal()
         self.deadline = deadline
         self.before("spend", token)
@@ -316,9 +316,9 @@ class FakeEndpoint:
             raise EndpointUnavailable("the token endpoint can't be reached: connection refused")
         self.seen.append(token)
         if fault is not None and fault.kind == "busy":
-            raise EndpointUnavailable("the token endpoint is busy (status 503)", "", fault.retry_after)
+            raise EndpointUnavailable("the token endpoint is busy (status 503)", retry_after=fault.retry_after)
         if fault is None or fault.processed:
-            ticket, newer = self.server.refresh(token, client_id)
+            ticket, newer = self.server.refresh(token, client.id)
         self.after("spend", token)
         if deadline.passed() or (fault is not None and fault.kind == "lost"):
             raise SpendInDoubt("the token endpoint's answer was lost: connection reset by peer")
@@ -332,5 +332,10 @@ class FakeEndpoint:
         # As the Ticket API says it: a second less than the token lives.
         return TokenResponse(Secret(ticket), "Bearer", max(0.0, self.server.lifetime - 1), Secret(newer))
 
-    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:  # noqa: ARG002
+    def revoke(
+        self,
+        access_token: Secret,  # noqa: ARG002
+        client: ClientIdentity | None,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+    ) -> bool:
         return False

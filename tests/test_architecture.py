@@ -31,7 +31,7 @@ ROOMS = (
 )
 LIBRARIES = {
     "click": "cli",
-    "hvac": "vault.login vault.hvac_adapter",
+    "hvac": "vault.logins.by_hvac vault.hvac_adapter",
     "prometheus_client": "daemon.metrics",
     "requests": "transport.proxy",
     "urllib3": "transport",
@@ -41,7 +41,7 @@ LIBRARIES = {
 }
 REVEALING = (
     "formats helpers secret_file host.cache refresh.journal refresh.grant_document refresh.leased_path"
-    " oauth.token_endpoint vault.login vault.session vault.admin doctor.login doctor.ticket"
+    " oauth.token_endpoint vault.logins vault.session vault.admin doctor.login doctor.ticket"
     " daemon.systemd_credentials"
 )
 MODULES = {

@@ -46,29 +46,41 @@ def test_within_takes_the_sooner_and_at_least_the_later() -> None:
     assert deadline.at_least(30).left() == 30
 
 
-@given(first=st.floats(0.001, 5), longest=st.floats(0.001, 10), total=st.floats(0.0, 60))
-def test_pauses_grow_to_the_longest_and_never_outlast_the_deadline(first: float, longest: float, total: float) -> None:
+@given(initial=st.floats(0.001, 5), maximum=st.floats(0.001, 10), total=st.floats(0.0, 60))
+def test_pauses_grow_to_the_longest_and_never_outlast_the_deadline(
+    initial: float, maximum: float, total: float
+) -> None:
     clock = Simulated()
     deadline = Deadline.after(total, clock)
-    bound = first
-    for count, pause in enumerate(deadline.pauses(first, longest)):
-        assert bound / 2 <= pause <= bound
-        bound = min(longest, bound * 2)
-        if count > 50:
+    backoff, bound = deadline.backoff(initial, maximum), initial
+    for _ in range(50):
+        before = clock.time
+        if not backoff.sleep():
+            assert clock.time == before
             break
+        assert bound / 2 <= clock.time - before + 1e-9 <= bound + 2e-9
+        bound = min(maximum, bound * 2)
     assert clock.time <= deadline.at
 
 
 def test_no_pause_is_left_when_the_deadline_has_passed() -> None:
     clock = Simulated()
-    assert list(Deadline.after(0, clock).pauses(0.1, 1.0)) == []
+    assert not Deadline.after(0, clock).backoff(0.1, 1.0).sleep()
     assert clock.time == 1000.0
+
+
+def test_what_a_server_asked_for_comes_before_the_jitter() -> None:
+    clock = Simulated()
+    assert Deadline.after(60, clock).backoff(1.0, 1.0).sleep(30.0)
+    assert 1030.5 <= clock.time <= 1031
+    assert not Deadline.after(60, clock).backoff(1.0, 1.0).sleep(60.0)
 
 
 def test_two_waiters_do_not_pause_in_step() -> None:
     """Jitter: sixty waiting processes shall not knock at the same moment."""
-    clock = Simulated()
-    assert len({next(Deadline.after(60, clock).pauses(1.0, 1.0)) for _ in range(10)}) > 1
+    clocks = [Simulated() for _ in range(10)]
+    assert all(Deadline.after(60, clock).backoff(1.0, 1.0).sleep() for clock in clocks)
+    assert len({clock.time for clock in clocks}) > 1
 
 
 def test_the_hosts_clock_is_the_systems() -> None:

@@ -29,21 +29,14 @@ sys.exit(code)
 OURS = {
     *("entry", "warm", "environment", "folder", "core_dump"),
     *("cli", "cli.main", "cli.common", "cli.terminal", "cli.get", "log", "errors", "secret", "durations", "clock"),
-    *("settings", "settings.load", "settings.table", "settings.daemon", "settings.records", "model", "events"),
-    *(
-        "formats",
-        "formats.interface",
-        "formats.json_document",
-        "formats.token",
-        "formats.header",
-        "formats.env",
-        "formats.curl",
-        "formats.google",
-        "formats.terraform",
-    ),
-    *("wiring", "issuer", "host", "host.cache", "host.lock", "refresh", "refresh.journal", "refresh.leased_path"),
-    *("vault", "vault.session", "vault.kv", "vault.login", "vault.hvac_adapter", "ports"),
-    *("transport", "transport.exchange", "transport.proxy"),
+    *("settings", "settings.load", "settings.table", "settings.hosts"),
+    *("settings.vault", "settings.profile", "settings.daemon", "model", "events"),
+    *("formats", "formats.interface", "formats.json_document", "formats.token", "formats.header", "formats.env"),
+    *("formats.curl", "formats.google", "formats.terraform"),
+    *("wiring", "issuer", "host", "host.cache", "host.lock", "host.flight"),
+    *("refresh", "refresh.journal", "refresh.leased_path", "refresh.retry", "ports"),
+    *("vault", "vault.session", "vault.judgement", "vault.kv", "vault.paths", "vault.logins", "vault.logins.token"),
+    *("vault.logins.credential", "transport", "transport.exchange", "transport.proxy"),
 }
 # One that is asked for by its name.
 ONE_MORE = {"aws": {"formats.aws", "jwt"}, "kubernetes": {"formats.kubernetes"}}

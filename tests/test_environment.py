@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault_ticket_plugin import environment
+from vault_ticket_plugin.environment import environment_key
 
 NAMES = st.sampled_from(environment.SERVER_NAMES)
 
@@ -113,28 +114,28 @@ def test_the_state_folder_is_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestSignature:
     @pytest.mark.parametrize("name", environment.NAMES)
     def test_every_relevant_variable_changes_it_and_an_empty_one_is_not_an_unset_one(self, name: str) -> None:
-        made = {environment.signature(environ, None) for environ in ({}, {name: ""}, {name: "a"}, {name: "b"})}
+        made = {environment_key(environ, None) for environ in ({}, {name: ""}, {name: "a"}, {name: "b"})}
         assert len(made) == 4
 
     def test_the_configurations_path_changes_it(self) -> None:
-        assert environment.signature({}, "/a") != environment.signature({}, "/b") != environment.signature({}, None)
+        assert environment_key({}, "/a") != environment_key({}, "/b") != environment_key({}, None)
 
     def test_other_variables_do_not_change_it(self) -> None:
-        assert environment.signature({"PATH": "/bin", "LANG": "C", "PWD": "/"}, None) == environment.signature({}, None)
+        assert environment_key({"PATH": "/bin", "LANG": "C", "PWD": "/"}, None) == environment_key({}, None)
 
     @given(one=st.dictionaries(NAMES.map("VAULT_{}".format), st.text(st.characters(codec="utf-8")), max_size=3))
     def test_it_is_one_line_of_ascii_and_does_not_depend_on_the_order(self, one: dict[str, str]) -> None:
         turned = dict(reversed(one.items()))
-        made = environment.signature(one, "/etc/x")
-        assert made == environment.signature(turned, "/etc/x")
+        made = environment_key(one, "/etc/x")
+        assert made == environment_key(turned, "/etc/x")
         assert made.isascii()
         assert made.isprintable()
 
     @pytest.mark.parametrize("name", sorted(environment.SECRET_NAMES))
     def test_it_does_not_tell_a_secret(self, name: str) -> None:
         assert {"BAO_TOKEN", "VAULT_TOKEN", "HTTPS_PROXY"} <= environment.SECRET_NAMES
-        assert "hvs.CAES" not in environment.signature({name: "hvs.CAES"}, None)
+        assert "hvs.CAES" not in environment_key({name: "hvs.CAES"}, None)
 
     def test_a_variable_with_bytes_that_are_no_text_is_told_too(self) -> None:
         """os.environ brings such bytes as lone surrogates."""
-        assert environment.signature({"HOME": "/h\udcff"}, None) != environment.signature({"HOME": "/h"}, None)
+        assert environment_key({"HOME": "/h\udcff"}, None) != environment_key({"HOME": "/h"}, None)

@@ -22,9 +22,9 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.host.cache import COOLDOWN_INITIAL, COOLDOWN_MAX
 from vault_ticket_plugin.issuer import SOFT_PATIENCE
-from vault_ticket_plugin.model import Claim, Demand, Windows
+from vault_ticket_plugin.model import Claim, Demand, LiveTicket, Windows
+from vault_ticket_plugin.refresh.retry import COOLDOWN_INITIAL, COOLDOWN_MAX
 from vault_ticket_plugin.secret import Secret
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
@@ -125,7 +125,7 @@ def test_behind_another_process_of_this_host_its_ticket_is_used(world: World) ->
             world.wait(seconds)
             if first.cache.ticket() is None and seconds > 0.01:
                 ticket = world.host("elsewhere").process().ticket()
-                first.cache.put(ticket, world.time.now, Windows())
+                first.cache.put(LiveTicket.at(ticket, world.time.now, host.clock.monotonic()), Windows())
 
         with patch.object(host.clock, "sleep", finish):
             assert second.get() == "ticket-1"
@@ -334,8 +334,9 @@ def test_the_cooldown_grows_from_one_second_to_sixty(world: World) -> None:
             host.process().get()
         failure = host.process().cache.failure()
         assert failure is not None
-        spans.append(failure.seconds)
-        world.wait(failure.seconds + 0.01)
+        assert failure.remembered_for is not None
+        spans.append(failure.remembered_for)
+        world.wait(failure.remembered_for + 0.01)
     assert COOLDOWN_INITIAL / 2 <= spans[0] <= COOLDOWN_INITIAL
     assert all(2**n / 2 <= span <= 2**n for n, span in enumerate(spans[:6]))
     assert all(COOLDOWN_MAX / 2 <= span <= COOLDOWN_MAX for span in spans[6:])
@@ -508,7 +509,7 @@ def test_without_a_cache_every_call_looks_at_vault(world: World) -> None:
     for _ in range(2):
         process = host.process()
         issuer = replace(process.issuer, cache=replace(process.cache, tickets=False))
-        assert issuer.ticket(Demand(), process.deadline()).access_token == Secret("ticket-1")
+        assert issuer.ticket(Demand(), process.deadline()).ticket.access_token == Secret("ticket-1")
         assert process.store.calls[0] == ("read", TICKET)
     assert world.server.refreshes == 1
 
@@ -557,12 +558,15 @@ def test_without_a_cache_the_token_endpoint_is_not_asked_in_the_cooldown(world: 
     after = one.issuer.cache.failure()
     assert before is not None
     assert after is not None
-    assert 500 < after.seconds <= before.seconds
+    assert before.remembered_for is not None
+    assert after.remembered_for is not None
+    assert 500 < after.remembered_for <= before.remembered_for
     world.put_ticket(left=60)
     assert uncached(world).get() == "an-older-ticket"
     again = one.issuer.cache.failure()
     assert again is not None
-    assert 500 < again.seconds <= before.seconds
+    assert again.remembered_for is not None
+    assert 500 < again.remembered_for <= before.remembered_for
 
 
 @pytest.mark.parametrize("kind", [VaultUnreachable, VaultDenied])
@@ -590,4 +594,4 @@ def test_without_a_cache_what_fails_anew_in_the_cooldown_is_told_and_remembered(
         sealed(uncached(world)).get()
     failure = uncached(world).issuer.cache.failure()
     assert failure is not None
-    assert isinstance(failure.error, VaultUnreachable)
+    assert isinstance(failure, VaultUnreachable)

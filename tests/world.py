@@ -18,10 +18,10 @@ from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.host.cache import Cache
 from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import Issuer
-from vault_ticket_plugin.model import Claim, Demand, Doubt, Grant, Refresh, Rejection, Ticket
+from vault_ticket_plugin.model import ClientIdentity, Demand, Grant, Notes, Ticket
 from vault_ticket_plugin.refresh import grant_document, leased_path
 from vault_ticket_plugin.refresh.journal import Entry, Journal
-from vault_ticket_plugin.refresh.store_grant import Seeding
+from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.refresh.transaction import Transaction
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
@@ -65,25 +65,16 @@ class World:
         """A person's `bao kv patch` of the grant."""
         self.vault.write(self.profile.grant, self.document() | changes)
 
-    def note(
-        self,
-        claim: Claim | None = None,
-        doubt: Doubt | None = None,
-        rejection: Rejection | None = None,
-        not_before: float | None = None,
-        refreshed: Refresh | None = None,
-    ) -> None:
+    def note(self, **notes: Any) -> None:
         """Writes these notes into the grant, as a holder does."""
-        noted = grant_document.with_notes(
-            self.grant(), claim=claim, doubt=doubt, rejection=rejection, not_before=not_before, refreshed=refreshed
-        )
+        noted = grant_document.with_notes(self.grant(), Notes(**notes))
         self.vault.write(self.profile.grant, noted.document)
 
     def document(self) -> dict[str, Any]:
         return dict(self.vault.read(self.profile.grant).data or {})
 
     def notes(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.document().get(grant_document.NOTES, {})
+        found: Mapping[str, Any] = self.document().get(grant_document.NOTES_KEY, {})
         return found
 
     def grant(self) -> Grant:
@@ -161,7 +152,7 @@ class FakeProcess:
             grant_key=GRANT_IDENTITY,
             clock=host.clock,
         )
-        self.seeding = Seeding(profile, self.store, self.endpoint, host.journal, GRANT_IDENTITY, host.clock)
+        self.storing = StoreGrant(profile, self.store, self.endpoint, host.journal, GRANT_IDENTITY, host.clock)
 
     @property
     def holder(self) -> str:
@@ -175,15 +166,15 @@ class FakeProcess:
         return self.ticket(min_ttl, force, timeout).access_token.reveal()
 
     def ticket(self, min_ttl: float = 0.0, force: bool = False, timeout: float = 20.0) -> Ticket:
-        return self.issuer.ticket(Demand(min_ttl, force), self.deadline(timeout))
+        return self.issuer.ticket(Demand(min_ttl, force), self.deadline(timeout)).ticket
 
     def refresh(self, patient: bool = True, demand: Demand | None = None, timeout: float = 20.0) -> str:
         """The refresh transaction alone, after one look at the leased path."""
         deadline = self.deadline(timeout)
         seen = leased_path.look(self.store, self.profile.ticket, deadline)
-        outcome = self.transaction.refresh(seen, demand or Demand(), deadline, patient)
-        return outcome.ticket.access_token.reveal()
+        live = self.transaction.refresh(seen, demand or Demand(), deadline, patient)
+        return live.ticket.access_token.reveal()
 
     def store_token(self, token: str, verify: bool = True) -> Ticket | None:
         """As `vault-ticket store`."""
-        return self.seeding.seed(Secret(token), CLIENT, verify, self.deadline())
+        return self.storing.store_token(Secret(token), ClientIdentity(CLIENT), verify, self.deadline())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -31,11 +30,13 @@ HOST_CLOCK = Clock()
 
 
 class Deadline(NamedTuple):
-    """A moment by which something must be over. `last`: what `at_least` never goes beyond."""
+    """A moment by which something must be over."""
 
     at: float
+    """By `clock.monotonic()`."""
     clock: Clock = HOST_CLOCK
     last: float = math.inf
+    """What `at_least` never goes beyond."""
 
     @classmethod
     def after(cls, seconds: float, clock: Clock = HOST_CLOCK, last: float = math.inf) -> Deadline:
@@ -58,19 +59,29 @@ class Deadline(NamedTuple):
         at = min(self.last, self.clock.monotonic() + seconds)
         return Deadline(max(self.at, at), self.clock, self.last)
 
-    def pauses(self, first: float, longest: float) -> Iterator[float]:
-        """Sleep between tries: full jitter below a bound that doubles from `first` to `longest` seconds.
+    def backoff(self, initial: float, maximum: float) -> Backoff:
+        """Pauses between tries until this deadline; bounds in seconds."""
+        return Backoff(self, initial, maximum)
 
-        Each turn yields the seconds slept; the turns end when the next pause would outlast the deadline.
-        """
-        bound = first
-        while True:
-            pause = random.uniform(bound / 2, bound)  # noqa: S311 - spreads load, guards nothing
-            if pause >= self.left():
-                return
-            self.clock.sleep(pause)
-            yield pause
-            bound = min(longest, bound * 2)
+
+class Backoff:
+    """Sleeps between tries: jittered below a bound that doubles from `initial` to `maximum` seconds."""
+
+    __slots__ = ("_bound", "_deadline", "_maximum")
+
+    def __init__(self, deadline: Deadline, initial: float, maximum: float) -> None:
+        self._deadline = deadline
+        self._bound = initial
+        self._maximum = maximum
+
+    def sleep(self, least: float = 0.0) -> bool:
+        """False, at once, if the next pause would outlast the deadline. `least`: what a server has asked for."""
+        pause = least + random.uniform(self._bound / 2, self._bound)  # noqa: S311 - spreads load, guards nothing
+        if pause >= self._deadline.left():
+            return False
+        self._deadline.clock.sleep(pause)
+        self._bound = min(self._maximum, self._bound * 2)
+        return True
 
 
 def to_rfc3339(seconds: float) -> str:
@@ -79,7 +90,7 @@ def to_rfc3339(seconds: float) -> str:
 
 
 def from_rfc3339(text: str) -> float:
-    """Seconds since the epoch. ValueError where `text` is no RFC 3339 time with an offset."""
+    """Seconds since the epoch. ValueError if `text` is not an RFC 3339 time with an offset."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without an offset")

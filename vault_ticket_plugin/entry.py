@@ -10,12 +10,14 @@ from vault_ticket_plugin import core_dump, warm
 # New objects between two runs of the garbage collector (700 by itself): imports make so many that it runs dozens of
 # times, and finds nothing. A process that stays, as `daemon`, gets there often enough.
 COLLECT_AFTER = 50_000
+# errors.OutputLost.exit_code; that module is not imported on the warm path.
+OUTPUT_LOST = 74
 
 
 def main() -> int:
     """The exit code. What the warm path can answer is answered here."""
     core_dump.no_core_file()
-    text = warm.answer(sys.argv[1:], os.environ)
+    text = warm.cached_output(sys.argv[1:], os.environ)
     if text is not None:
         try:
             rest = text.encode()
@@ -24,7 +26,7 @@ def main() -> int:
             return 0
         except OSError:
             if rest != text.encode():
-                return 74  # half of it is out already; sysexits.h's EX_IOERR
+                return OUTPUT_LOST  # half of it is out already
     import gc
 
     gc.set_threshold(COLLECT_AFTER)

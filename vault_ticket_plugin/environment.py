@@ -123,7 +123,7 @@ def state_path(environ: Mapping[str, str]) -> str:
     return os.path.join(home(environ), ".local", "state", "vault-ticket")
 
 
-def signature(environ: Mapping[str, str], config: str | None) -> str:
+def environment_key(environ: Mapping[str, str], config: str | None) -> str:
     """The configuration's path and every variable in NAMES, in one line of ASCII; of a secret only a fingerprint."""
     return ascii((config, *((name, _unsecret(name, environ[name])) for name in NAMES if name in environ)))
 

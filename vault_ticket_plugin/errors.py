@@ -17,39 +17,107 @@ VaultTicketError            70  anything that no class below names: our bug
 ├── ConfigError             78  the configuration is wrong
 └── ClientRejected          78  the token endpoint refuses the Client ID or the request
 
-The codes are those of sysexits.h where it has one that fits. 2 is click's own, for usage.
+The codes are those of sysexits.h where it has one that fits. 2 is click's own, for usage; 126 and 127 are `exec`'s, for
+a command that can't be run.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+# What another process wrote of an error is quoted up to this length.
+MAX_QUOTE = 1000
+# What env(1) and the shells return for a command that can't be run, and that is not there.
+COMMAND_NOT_EXECUTABLE, COMMAND_NOT_FOUND = 126, 127
+# What a shell reports for a process that a signal ended: this and the signal's number.
+BY_SIGNAL = 128
 
 
 class VaultTicketError(Exception):
     """One fact (`message`) and what to do about it (`hint`); never a secret in either."""
 
-    exit_code: ClassVar[int] = 70
+    exit_code: int = 70
+    http_status: ClassVar[int] = 502
+    """What the daemon answers with (RFC 9110); 503 for what a later try may mend."""
+    needs_person: ClassVar[bool] = False
+    """Whether time alone will not mend it."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, code: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.advice = hint
+        self.code = code
+        """The error code of RFC 6749 section 5.2, if there is one."""
+        self.retry_after = retry_after
+        """Seconds that the server asked for (RFC 9110 section 10.2.3)."""
+        self.remembered_for: float | None = None
+        """Seconds for which this, found a while ago, is not asked about again."""
+
+    @property
+    def hint(self) -> str:
+        if self.remembered_for is None:
+            return self.advice
+        again = f"(This is remembered for {math.ceil(self.remembered_for)} s more; --force asks now.)"
+        return f"{self.advice} {again}".lstrip()
+
+    @property
+    def name(self) -> str:
+        """What an account of it says: OAuth's own code, else the class."""
+        return self.code or type(self).__name__
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON has it, in the words of problem details (RFC 9457); `from_plain` reads it back."""
+        plain: dict[str, Any] = {
+            "title": type(self).__name__,
+            "detail": self.message,
+            "hint": self.advice,
+            "exit_code": self.exit_code,
+        }
+        if self.code:
+            plain["code"] = self.code
+        if self.retry_after is not None:
+            plain["retry_after"] = self.retry_after
+        return plain
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> VaultTicketError:
+        """The error that `to_plain` wrote. One of a class that is not known here is told as the base, with its own
+        exit code. ValueError if it is no such thing."""
+        try:
+            kind = CLASSES.get(plain["title"], VaultTicketError)
+            error = kind(_printable(plain["detail"]), _printable(plain["hint"]), code=_printable(plain.get("code", "")))
+            exit_code, retry_after = plain["exit_code"], plain.get("retry_after")
+            if isinstance(exit_code, bool) or not isinstance(exit_code, int) or not 0 < exit_code < BY_SIGNAL:
+                raise ValueError("not an exit code")
+            if kind is VaultTicketError:
+                error.exit_code = exit_code
+            if retry_after is not None:
+                error.retry_after = max(0.0, float(retry_after))
+        except (KeyError, TypeError, AttributeError, OverflowError):
+            raise ValueError("not an error of ours") from None
+        return error
 
 
 class StoredDataInvalid(VaultTicketError):
     exit_code = 65
+    needs_person = True
 
 
 class GrantMissing(VaultTicketError):
     exit_code = 66
+    needs_person = True
 
 
 class VaultUnreachable(VaultTicketError):
     exit_code = 69
+    http_status = 503
 
 
 class CasMismatch(VaultTicketError):
     exit_code = 69
+    http_status = 503
 
 
 class SaveFailed(VaultTicketError):
@@ -61,13 +129,8 @@ class OutputLost(VaultTicketError):
 
 
 class EndpointUnavailable(VaultTicketError):
-    """`retry_after`: seconds that the server asked for (RFC 9110 section 10.2.3), else None."""
-
     exit_code = 75
-
-    def __init__(self, message: str, hint: str = "", retry_after: float | None = None) -> None:
-        super().__init__(message, hint)
-        self.retry_after = retry_after
+    http_status = 503
 
 
 class SpendInDoubt(EndpointUnavailable):
@@ -76,6 +139,7 @@ class SpendInDoubt(EndpointUnavailable):
 
 class Busy(VaultTicketError):
     exit_code = 75
+    http_status = 503
 
 
 class ProtocolError(VaultTicketError):
@@ -84,6 +148,7 @@ class ProtocolError(VaultTicketError):
 
 class VaultDenied(VaultTicketError):
     exit_code = 77
+    needs_person = True
 
 
 class TokenRefused(VaultDenied):
@@ -91,24 +156,30 @@ class TokenRefused(VaultDenied):
 
 
 class GrantRejected(VaultTicketError):
-    """`code`: the error code of RFC 6749 section 5.2."""
-
     exit_code = 77
-
-    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
-        super().__init__(message, hint)
-        self.code = code
+    needs_person = True
 
 
 class ConfigError(VaultTicketError):
     exit_code = 78
+    needs_person = True
 
 
 class ClientRejected(VaultTicketError):
-    """`code`: the error code of RFC 6749 section 5.2."""
-
     exit_code = 78
+    needs_person = True
 
-    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
-        super().__init__(message, hint)
-        self.code = code
+
+CLASSES: Mapping[str, type[VaultTicketError]] = {
+    kind.__name__: kind
+    for kind in (
+        *(StoredDataInvalid, GrantMissing, VaultUnreachable, CasMismatch, SaveFailed, OutputLost),
+        *(EndpointUnavailable, SpendInDoubt, Busy, ProtocolError, VaultDenied, TokenRefused, GrantRejected),
+        *(ConfigError, ClientRejected, VaultTicketError),
+    )
+}
+
+
+def _printable(words: str) -> str:
+    """What another process said, fit for a terminal."""
+    return "".join(c if c.isprintable() else " " for c in words)[:MAX_QUOTE]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.secret import Secret
+
 Kind = Literal["claim", "spend", "rejection", "save", "publish", "hand-out"]
 
 
@@ -18,20 +21,27 @@ class Event(NamedTuple):
       save       saved, kept (in this host's journal), overruled
       publish    published, failed
       hand-out   given, failed, denied
-    `fingerprint` names the refresh token (claim, spend, rejection, save) or the access token; empty where there is
-    none. `who`: the holder, or the caller of a hand-out. `detail`: an error's code or class.
     """
 
     kind: Kind
     profile: str
     outcome: str
     who: str
+    """The holder, or the caller of a hand-out."""
     fingerprint: str = ""
+    """Names the refresh token (claim, spend, rejection, save) or the access token; empty if there is none."""
     detail: str = ""
+    """An error's code or class."""
 
 
 EventSink = Callable[[Event], None]
 
 
-def nobody(_event: Event) -> None:
+def discard(_event: Event) -> None:
     """Nobody listens: what a command does is seen in its answer."""
+
+
+def token_event(
+    kind: Kind, profile: str, outcome: str, who: str, token: Secret, error: VaultTicketError | None = None
+) -> Event:
+    return Event(kind, profile, outcome, who, token.fingerprint(), "" if error is None else error.name)

@@ -1,17 +1,18 @@
 """The one use case: a ticket for a profile, by the shortest way that is safe.
 
-From this host's cache, else from its daemon where one is named, else from the leased path, else by the refresh
-transaction. One process a host is on its way to Vault at a time; the others use what it brings. Whatever fails, a
-ticket that can still be used is handed out (I3).
+From this host's cache, else from its daemon if one is named, else from the leased path, else by the refresh
+transaction. One process a host is on its way to Vault at a time; the others use what it brings.
+
+Three questions, each with an answer of its own: may I read (what is the best ticket at hand, and is it enough), may I
+spend, and is anything wrong. Whatever fails, a ticket that can still be used is handed out, and says what failed (I3).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.durations import show_duration
@@ -24,9 +25,10 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.host.cache import Cache, Cached, Failure
-from vault_ticket_plugin.host.lock import Flight, HostLock
-from vault_ticket_plugin.model import REMEMBERED, Demand, Freshness, Heard, Ticket
+from vault_ticket_plugin.host.cache import Cache
+from vault_ticket_plugin.host.flight import Flight
+from vault_ticket_plugin.host.lock import HostLock
+from vault_ticket_plugin.model import Demand, Freshness, LiveTicket, Ticket
 from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.settings.profile import Profile
@@ -42,60 +44,46 @@ QUEUE_INITIAL, QUEUE_MAX = 0.005, 0.1
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
 
-
-class Issued(NamedTuple):
-    """A ticket that can be used, and why there is no fresher one where one was wanted."""
-
-    ticket: Ticket
-    failed: VaultTicketError | None = None
-
-
-# The daemon's ticket, of at least so many seconds where it can have one; None where Vault itself is to be asked.
-Ask = Callable[[float, Deadline], Heard | None]
+# The daemon's ticket, of at least so many seconds if it can have one; None if Vault itself is to be asked.
+AskDaemon = Callable[[float, Deadline], LiveTicket | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Safe to use from several threads. `connect` brings Vault once it is needed, `transact` what refreshes.
-
-    `grant_key`: whose journal to look for. `ask`: the daemon, where one is named. `heard`: the last ticket from
-    there, and the moment at which it ends.
-    """
+    """One profile's. Safe to use from several threads."""
 
     profile: Profile
     connect: Callable[[], KvStore]
+    """Brings Vault once it is needed."""
     transact: Callable[[], Transaction]
+    """Brings what refreshes, likewise."""
     cache: Cache
     lock: HostLock
     journal: Journal
     grant_key: str
+    """Whose journal to look for."""
     clock: Clock
-    flight: Flight[Issued] = field(default_factory=Flight)
-    ask: Ask | None = None
-    heard: list[tuple[Ticket, float]] = field(default_factory=list)
+    flight: Flight[LiveTicket] = field(default_factory=Flight)
+    ask_daemon: AskDaemon | None = None
+    """If a daemon is named."""
+    daemon_only: bool = False
+    """Whether there is no Vault to ask beside it."""
 
-    def ticket(self, demand: Demand, deadline: Deadline) -> Ticket:
-        """A ticket that meets the demand where one can be had by then, else a usable one, else an error of ours."""
-        issued = self.issued(demand, deadline)
-        ticket = issued.ticket
-        if issued.failed is not None and not isinstance(issued.failed, Busy):
-            self._say_still_usable(ticket, issued.failed)
-        check_min_ttl(ticket, demand.min_ttl)
-        return ticket
+    def ticket(self, demand: Demand, deadline: Deadline) -> LiveTicket:
+        """A ticket that meets the demand if one can be had by then, else a usable one, else an error of ours.
 
-    def issued(self, demand: Demand, deadline: Deadline) -> Issued:
-        """The same in silence, for a caller that looks at what failed. It may live less than is asked for."""
+        What is wrong although a ticket is there is logged, here and nowhere else.
+        """
+        live = self.issue(demand, deadline)
+        if live.problem is not None and not isinstance(live.problem, Busy):
+            ends, problem = to_rfc3339(live.ticket.expires_at), live.problem
+            log.warning("this ticket is good until %s, but: %s. %s", ends, problem.message, problem.hint)
+        check_min_ttl(live.ticket, demand.min_ttl)
+        return live
+
+    def issue(self, demand: Demand, deadline: Deadline) -> LiveTicket:
+        """The same in silence, for a caller that looks at the problem. It may live less than is asked for."""
         return self.flight.share((demand.min_ttl, demand.force), lambda: self._issue(demand, deadline))
-
-    def left(self, ticket: Ticket) -> float:
-        """Seconds that a ticket of ours is good for, by Vault's clock."""
-        cached = self.cache.ticket()
-        if cached is not None and cached.ticket.access_token == ticket.access_token:
-            return ticket.left(cached.now)
-        for heard, ends in self.heard:
-            if heard.access_token == ticket.access_token:
-                return ends - self.clock.monotonic()
-        return ticket.left(self.connect().now())
 
     def replay(self, deadline: Deadline) -> None:
         """Bring what an earlier run could not save into Vault, unless another process here is at it."""
@@ -104,143 +92,143 @@ class Issuer:
                 if try_lock():
                     self._replay(self.connect(), deadline)
 
-    def _issue(self, demand: Demand, deadline: Deadline) -> Issued:
-        cached = self.cache.ticket()
-        if cached and demand.force:
-            demand = demand._replace(unwanted=cached.ticket.access_token)
-        if not demand.force:
-            ready = self._from_cache(cached, demand)
-            if ready:
-                return ready
-        with self.lock.queued() as try_lock:
-            pauses = deadline.pauses(QUEUE_INITIAL, QUEUE_MAX)
-            while not try_lock():
-                cached = self.cache.ticket()
-                ready = self._from_cache(cached, demand, waiting=True)
-                if ready:
-                    return ready
-                if next(pauses, None) is None:
-                    raise Busy(
-                        "another process of this host is refreshing this ticket, and has not finished in time",
-                        "Try again, or give it more time with --timeout.",
-                    )
-            cached = self.cache.ticket()
-            ready = self._from_cache(cached, demand)
-            return ready or self._from_vault(cached, demand, deadline)
+    # -- the way of one call
 
-    def _from_cache(self, cached: Cached | None, demand: Demand, waiting: bool = False) -> Issued | None:
-        """A ticket that needs no look at Vault. Raises what failed a moment ago where there is none.
+    def _issue(self, demand: Demand, deadline: Deadline) -> LiveTicket:
+        # What this host remembers may be enough.
+        cached = self.cache.ticket()
+        demand = demand.but_not(cached.ticket if cached else None)
+        if not demand.force and (remembered := self._remembered(cached, demand)):
+            return remembered
+
+        # One process of this host goes on to Vault. The others queue, and use what it brings.
+        with self.lock.queued() as try_lock:
+            brought = self._queue(try_lock, demand, deadline)
+            return brought or self._ask(demand, deadline)
+
+    def _remembered(self, cached: LiveTicket | None, demand: Demand, waiting: bool = False) -> LiveTicket | None:
+        """A ticket that needs no look at Vault. Raises what failed a moment ago if there is none.
 
         `waiting`: another process of this host is at it; in the soft window nobody waits for that.
         """
-        if demand.unwanted is not None and cached and cached.ticket.access_token == demand.unwanted:
+        if cached is not None and demand.refuses(cached.ticket):
             return None
-        level = Freshness.EXPIRED
-        if cached:
-            level = self.profile.windows.freshness(cached.ticket, cached.now, demand.min_ttl)
+        level = self._freshness(cached, demand)
         if cached and level <= Freshness.SOFT and waiting:
-            return Issued(cached.ticket)
+            return cached
         if cached and level == Freshness.FRESH and not self._journal_waits():
             log.info("from this host's cache, good until %s", to_rfc3339(cached.ticket.expires_at))
-            return Issued(cached.ticket)
+            return cached
+
         failure = None if demand.force else self.cache.failure()
         if failure is None:
             return None
-        if cached and cached.ticket.usable(cached.now):
-            return Issued(cached.ticket, failure.error)
+        if cached and cached.usable(self.clock.monotonic()):
+            return cached._replace(problem=failure)
         nothing_kept = self.cache.folder is None or not self.cache.tickets
-        if nothing_kept and not isinstance(failure.error, VaultUnreachable | VaultDenied):
+        if nothing_kept and not isinstance(failure, VaultUnreachable | VaultDenied):
             return None  # the leased path may have a usable ticket
-        raise _remembered(failure)
+        raise failure
 
-    def _from_vault(self, cached: Cached | None, demand: Demand, deadline: Deadline) -> Issued:
-        """We are the one of this host. What goes wrong is remembered, and a usable ticket handed out all the same."""
-        usable = cached.ticket if cached and cached.ticket.usable(cached.now) else None
-        began = self.clock.monotonic()
-        if self.ask is None or demand.force:
+    def _queue(self, try_lock: Callable[[], bool], demand: Demand, deadline: Deadline) -> LiveTicket | None:
+        """None once it is our turn, and nothing was brought meanwhile."""
+        backoff = deadline.backoff(QUEUE_INITIAL, QUEUE_MAX)
+        while not try_lock():
+            brought = self._remembered(self.cache.ticket(), demand, waiting=True)
+            if brought is not None:
+                return brought
+            if not backoff.sleep():
+                raise Busy(
+                    "another process of this host is refreshing this ticket, and has not finished in time",
+                    "Try again, or give it more time with --timeout.",
+                )
+        return self._remembered(self.cache.ticket(), demand)
+
+    def _ask(self, demand: Demand, deadline: Deadline) -> LiveTicket:
+        """It is our turn: read where a ticket may be, then spend. What fails is remembered."""
+        best = self._if_usable(self.cache.ticket())
+        if self.ask_daemon is None or demand.force:
             self.connect()  # what can't even be begun is no failure to remember
-        failure = None if demand.force else self.cache.failure()  # found by _from_cache, unless nothing is cached
-        known = None if failure is None else _remembered(failure)
+        known = None if demand.force else self.cache.failure()  # `_remembered` raised it, unless nothing is cached
         try:
-            heard = self._hear(demand, deadline if usable is None else deadline.within(SOFT_PATIENCE))
-            if heard is not None:
-                if usable is None or heard.ticket.expires_at >= usable.expires_at:
-                    cached, usable, began = Cached(heard.ticket, heard.now), heard.ticket, self.clock.monotonic()
-                    self._keep(usable, heard.now)
-                level = self.profile.windows.freshness(usable, heard.now, demand.min_ttl)
-                if level <= Freshness.SOFT or usable.lifetime < demand.min_ttl:
-                    self.cache.clear_failure()
-                    return Issued(usable)
-                if heard.alone:
-                    return Issued(usable, EndpointUnavailable("the daemon has no fresher one", "Its log says why."))
+            # May I read? Each source may bring a better one; the first that is enough ends it.
+            best = self._newer(best, self._from_daemon(demand, self._patience(best, deadline)))
+            if best is not None and self.ask_daemon is not None and not demand.force:
+                if self._is_enough(best, demand, Freshness.SOFT):
+                    return self._done(best)
+                if self.daemon_only:
+                    nothing = EndpointUnavailable("the daemon has no fresher one", "Its log says why.")
+                    return best._replace(problem=nothing)
+
             store = self.connect()
-            self._replay(store, deadline if usable is None else deadline.within(SOFT_PATIENCE))
-            return Issued(self._look_and_refresh(store, usable, demand, deadline, known))
-        except _Fallback as fallback:
-            ticket, error = fallback.ticket, fallback.error
-        except VaultTicketError as failed:
-            if usable is None or cached is None or not usable.usable(cached.now + self.clock.monotonic() - began):
-                self._remember(failed, known)
-                raise
-            ticket, error = usable, failed
-        self._remember(error, known)
-        return Issued(ticket, error)
+            self._replay(store, self._patience(best, deadline))
+            seen = leased_path.look(store, self.profile.ticket, self._patience(best, deadline))
+            best = self._newer(best, self._if_usable(seen.live))
+            demand = demand.but_not(best.ticket if best else None)
+            if best is not None:
+                self._keep(best)
+                if self._is_enough(best, demand, Freshness.FRESH):
+                    return self._done(best)
 
-    def _hear(self, demand: Demand, deadline: Deadline) -> Heard | None:
-        """What the daemon hands out. It would bring us no new ticket by force, nor save a journal of ours."""
-        if self.ask is None or demand.force or self._journal_waits():
-            return None
-        heard = self.ask(demand.min_ttl, deadline)
-        if heard is not None:
-            self.heard[:] = [(heard.ticket, heard.ticket.left(heard.now) + self.clock.monotonic())]
-        return heard
-
-    def _remember(self, error: VaultTicketError, known: VaultTicketError | None) -> None:
-        if not isinstance(error, Busy) and error is not known:
-            self.cache.remember(error)
-
-    def _look_and_refresh(
-        self,
-        store: KvStore,
-        usable: Ticket | None,
-        demand: Demand,
-        deadline: Deadline,
-        known: VaultTicketError | None,
-    ) -> Ticket:
-        """`known`: what a refresh failed by a moment ago; there is none again so soon."""
-        now = store.now
-        seen = leased_path.look(
-            store, self.profile.ticket, deadline if usable is None else deadline.within(SOFT_PATIENCE)
-        )
-        found = seen.ticket if seen.ticket is not None and seen.ticket.usable(now()) else None
-        if found is None or (usable is not None and usable.expires_at > found.expires_at):
-            found = usable
-        level = Freshness.EXPIRED
-        if found is not None:
-            if demand.force and demand.unwanted is None:
-                demand = demand._replace(unwanted=found.access_token)
-            level = demand.freshness(found, self.profile.windows, now())
-            log.info("found one that is good until %s (%s)", to_rfc3339(found.expires_at), level.name.lower())
-            self._keep(found, now())
-            if level == Freshness.FRESH or found.lifetime < demand.min_ttl:
-                self.cache.clear_failure()
-                return found
-        try:
+            # May I spend? Not again so soon after it has failed.
             if known is not None:
                 raise known
-            outcome = self.transact().refresh(seen, demand, deadline, patient=level > Freshness.SOFT)
-        except VaultTicketError as error:
-            if found is None or not found.usable(now()):
-                raise
-            raise _Fallback(found, error) from None
-        if outcome.shared:
-            self._keep(outcome.ticket, now())
-        self.cache.clear_failure()
-        return outcome.ticket
+            patient = self._freshness(best, demand) > Freshness.SOFT
+            handed = self.transact().refresh(seen, demand, deadline, patient)
 
-    def _keep(self, ticket: Ticket, now: float) -> None:
+        # Is anything wrong? That never keeps a usable ticket back.
+        except VaultTicketError as error:
+            if not isinstance(error, Busy) and error is not known:
+                self.cache.remember(error)
+            if self._if_usable(best) is None or best is None:
+                raise
+            return best._replace(problem=error)
+
+        if handed.shared:
+            self._keep(handed)
+        return self._done(handed)
+
+    # -- its parts
+
+    def _from_daemon(self, demand: Demand, deadline: Deadline) -> LiveTicket | None:
+        """It would bring us no new ticket by force, nor save a journal of ours."""
+        if self.ask_daemon is None or demand.force or self._journal_waits():
+            return None
+        live = self.ask_daemon(demand.min_ttl, deadline)
+        if live is not None:
+            self._keep(live)
+        return live
+
+    def _freshness(self, live: LiveTicket | None, demand: Demand) -> Freshness:
+        if live is None:
+            return Freshness.EXPIRED
+        return demand.freshness(live.ticket, self.profile.windows, live.vault_time(self.clock.monotonic()))
+
+    def _is_enough(self, live: LiveTicket, demand: Demand, wanted: Freshness) -> bool:
+        """Also if even a new ticket would live less than is asked for: `check_min_ttl` then says so."""
+        return self._freshness(live, demand) <= wanted or live.ticket.lifetime < demand.min_ttl
+
+    def _if_usable(self, live: LiveTicket | None) -> LiveTicket | None:
+        return live if live is not None and live.usable(self.clock.monotonic()) else None
+
+    def _newer(self, one: LiveTicket | None, other: LiveTicket | None) -> LiveTicket | None:
+        """The one that lasts longer; `other` if they last alike."""
+        if one is None or other is None:
+            return other or one
+        return one if one.ticket.expires_at > other.ticket.expires_at else other
+
+    def _patience(self, best: LiveTicket | None, deadline: Deadline) -> Deadline:
+        return deadline if best is None else deadline.within(SOFT_PATIENCE)
+
+    def _keep(self, live: LiveTicket) -> None:
         # With a journal waiting, the next call shall look again, and bring it into Vault.
-        self.cache.put(ticket, now, self.profile.windows, fresh=not self._journal_waits())
+        self.cache.put(live, self.profile.windows, fresh=not self._journal_waits())
+
+    def _done(self, live: LiveTicket) -> LiveTicket:
+        self.cache.clear_failure()
+        level = self._freshness(live, Demand()).name.lower()
+        log.info("found one that is good until %s (%s)", to_rfc3339(live.ticket.expires_at), level)
+        return live
 
     def _journal_waits(self) -> bool:
         try:
@@ -259,31 +247,12 @@ class Issuer:
                 log.warning("a rotated refresh token is dropped: the grant was stored anew since")
             self.journal.remove(entry)
 
-    def _say_still_usable(self, ticket: Ticket, error: VaultTicketError) -> None:
-        ends = to_rfc3339(ticket.expires_at)
-        log.warning("this ticket is good until %s, but: %s. %s", ends, error.message, error.hint)
-
-
-def _remembered(failure: Failure) -> VaultTicketError:
-    again = f"{REMEMBERED}{math.ceil(failure.seconds)} s more; --force asks now.)"
-    failure.error.hint = f"{failure.error.hint} {again}".lstrip()  # it was read from a file just now: it is ours
-    return failure.error
-
 
 def check_min_ttl(ticket: Ticket, min_ttl: float) -> None:
-    """ConfigError where even a new ticket has less than is asked for."""
+    """ConfigError if even a new ticket has less than is asked for."""
     if ticket.lifetime < min_ttl:
         raise ConfigError(
             f"tickets of this server live {show_duration(ticket.lifetime)}, "
             f"and at least {show_duration(min_ttl)} are asked for",
             "Ask for less with --min-ttl.",
         )
-
-
-class _Fallback(Exception):
-    """A refresh failed while a usable ticket is at hand."""
-
-    def __init__(self, ticket: Ticket, error: VaultTicketError) -> None:
-        super().__init__()
-        self.ticket = ticket
-        self.error = error

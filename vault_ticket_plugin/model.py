@@ -1,8 +1,9 @@
 """The things we speak of: tickets, grants, claims and how fresh a ticket is. Frozen data, no behaviour beyond it.
 
-Plain records are NamedTuples: making such a class costs a process that imports it a fifth of what a frozen dataclass
-costs. A token in one is a Secret, which prints nothing. What has a document of Vault's in it is a dataclass: that may
-hold a token as plain text, and must not be printed.
+A plain record is a NamedTuple: making such a class costs a process that imports it a fifth of what a frozen dataclass
+costs. A frozen dataclass is what has a document of Vault's in it, which may hold a token as plain text and must not be
+printed (`repr=False`), or what has parts to work with (a store, a clock) rather than values. A token is a Secret, which
+prints nothing. This holds in every room.
 
 Times are seconds since the epoch by Vault's clock, unless a name says otherwise; spans are seconds.
 """
@@ -28,10 +29,11 @@ HARD_DEFAULT = 120.0
 
 
 class Location(NamedTuple):
-    """A document in a KV secrets engine: where it is mounted, the path below the mount, the engine's version."""
+    """A document in a KV secrets engine."""
 
     mount: str
     path: str
+    """Below the mount."""
     kv_version: KvVersion = 2
 
     def __str__(self) -> str:
@@ -40,21 +42,23 @@ class Location(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What one read of a location found.
-
-    `data` is None where there is nothing to read; `version` is then 0 (never written) or that of the version
-    that expired or was deleted, which is what check-and-set must name. On KV v1 every version is 0.
-    `created_at` and `deletes_at` belong to that version (KV v2 only).
-    """
+    """What one read of a location found."""
 
     data: Mapping[str, Any] | None = field(repr=False)
+    """None if there is nothing to read."""
     version: int = 0
+    """That of the version that was read, or that expired or was deleted: what check-and-set must name. 0 if it was
+    never written, and on KV v1."""
     created_at: float | None = None
+    """Of that version (KV v2 only)."""
     deletes_at: float | None = None
+    cached: bool = False
+    """Whether a proxy on the way answered from memory: it may be stale."""
 
 
 class Freshness(enum.IntEnum):
-    """How much of a ticket is left, best first."""
+    """How much of a ticket is left, best first. The field also calls a refresh in the soft window advisory, and one in
+    the hard window mandatory."""
 
     FRESH = 0
     SOFT = 1  # in the soft window: refresh if nobody else is
@@ -63,10 +67,11 @@ class Freshness(enum.IntEnum):
 
 
 class Ticket(NamedTuple):
-    """An access token and its lifetime. `token_type` is as the header spells it: `Bearer`."""
+    """An access token and its lifetime."""
 
     access_token: Secret
     token_type: str
+    """As the header spells it: `Bearer`."""
     issued_at: float
     expires_at: float
 
@@ -81,8 +86,35 @@ class Ticket(NamedTuple):
         return self.left(now) > CLOCK_STEP
 
 
+class LiveTicket(NamedTuple):
+    """A ticket at hand: when it ends by this host's clock, and why there is no fresher one if one was wanted."""
+
+    ticket: Ticket
+    ends: float
+    """By this host's `Clock.monotonic()`."""
+    problem: VaultTicketError | None = None
+    shared: bool = True
+    """Whether others may have it: not if a person stored the grant anew while it was obtained."""
+
+    @classmethod
+    def at(cls, ticket: Ticket, vault_now: float, now: float) -> LiveTicket:
+        """`vault_now` and `now`: the same moment by Vault's clock and by `Clock.monotonic()`."""
+        return cls(ticket, now + ticket.left(vault_now))
+
+    def left(self, now: float) -> float:
+        """Seconds that it is still good for; `now` by `Clock.monotonic()`, as below."""
+        return self.ends - now
+
+    def usable(self, now: float) -> bool:
+        return self.left(now) > CLOCK_STEP
+
+    def vault_time(self, now: float) -> float:
+        """Vault's time, as this host makes it out."""
+        return self.ticket.expires_at - self.left(now)
+
+
 class Windows(NamedTuple):
-    """The soft and the hard window of a profile; None where the ticket's own lifetime decides.
+    """The soft and the hard window of a profile; None if the ticket's own lifetime decides.
 
     Whatever is configured, a window is cut to a share of the lifetime, so that a ticket straight from the
     server is always fresh and nobody refreshes in a circle.
@@ -112,17 +144,45 @@ class Windows(NamedTuple):
         return Freshness.FRESH
 
 
-class Claim(NamedTuple):
-    """The right to spend the grant. `fingerprint` names the refresh token that its holder is about to spend.
+class Demand(NamedTuple):
+    """What a caller wants."""
 
-    `at`: when it was made; None where its holder did not say.
-    """
+    min_ttl: float = 0.0
+    force: bool = False
+    """Another ticket than `unwanted`, whatever is cached or remembered."""
+    unwanted: Secret | None = None
+
+    def but_not(self, ticket: Ticket | None) -> Demand:
+        """By force, with the first ticket that was found as the unwanted one."""
+        if not self.force or self.unwanted is not None or ticket is None:
+            return self
+        return self._replace(unwanted=ticket.access_token)
+
+    def refuses(self, ticket: Ticket) -> bool:
+        return self.unwanted is not None and ticket.access_token == self.unwanted
+
+    def freshness(self, ticket: Ticket, windows: Windows, now: float) -> Freshness:
+        if self.refuses(ticket):
+            return Freshness.HARD if ticket.usable(now) else Freshness.EXPIRED
+        return windows.freshness(ticket, now, self.min_ttl)
+
+
+class ClientIdentity(NamedTuple):
+    """Who asks the token endpoint (RFC 6749 section 2.2)."""
+
+    id: str
+
+
+class Claim(NamedTuple):
+    """The right to spend the grant."""
 
     id: str
     holder: str
     until: float
     fingerprint: str
+    """Names the refresh token that its holder is about to spend."""
     at: float | None = None
+    """When it was made; None if its holder did not say."""
 
 
 class Doubt(NamedTuple):
@@ -143,64 +203,74 @@ class Rejection(NamedTuple):
 
 
 class Refresh(NamedTuple):
-    """The last refresh that was published: when, until when, by whom, and the ticket's fingerprint."""
+    """The last refresh that was published."""
 
     at: float
     expires_at: float
     holder: str
     ticket: str
+    """The access token's fingerprint."""
 
 
-class Demand(NamedTuple):
-    """What a caller wants: at least `min_ttl` seconds, and with `force` another ticket than `unwanted`."""
+class Notes(NamedTuple):
+    """What the grant document tells beside the refresh token: five notes, each None if there is nothing to tell."""
 
-    min_ttl: float = 0.0
-    force: bool = False
-    unwanted: Secret | None = None
+    claim: Claim | None = None
+    doubt: Doubt | None = None
+    rejection: Rejection | None = None
+    not_before: float | None = None
+    """The token endpoint asked for a pause until then."""
+    refreshed: Refresh | None = None
 
-    def freshness(self, ticket: Ticket, windows: Windows, now: float) -> Freshness:
-        if self.unwanted is not None and ticket.access_token == self.unwanted:
-            return Freshness.HARD if ticket.usable(now) else Freshness.EXPIRED
-        return windows.freshness(ticket, now, self.min_ttl)
+    def released(self) -> Notes:
+        """The claim is given back, and nothing was learnt."""
+        return self._replace(claim=None, not_before=None)
+
+    def settled(self, refreshed: Refresh | None) -> Notes:
+        """The claim is given back, and the token was good: nothing that was held against it stands."""
+        return Notes(refreshed=refreshed)
+
+    def after_pause(self, not_before: float | None) -> Notes:
+        """The claim is given back, nothing was spent, and the server may want a pause."""
+        return self.released()._replace(not_before=not_before)
+
+    def in_doubt(self, doubt: Doubt, not_before: float | None = None) -> Notes:
+        """The claim is given back, and how the spend ended is not known."""
+        return Notes(doubt=doubt, not_before=not_before, refreshed=self.refreshed)
+
+    def after_rejection(self, rejection: Rejection, doubt: Doubt | None) -> Notes:
+        """The claim is given back, and the token endpoint has said no for good."""
+        return Notes(rejection=rejection, doubt=doubt, refreshed=self.refreshed)
+
+    def rotated(self, doubt: Doubt | None) -> Notes:
+        """Another refresh token is there: what was noted of the old one goes, the claim stays until it is released."""
+        return Notes(claim=self.claim, doubt=doubt, refreshed=self.refreshed)
+
+
+NO_NOTES = Notes()
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The grant document. `document` is all of it, so that a rewrite keeps what others put there."""
+    """The grant document."""
 
     refresh_token: Secret
     client_id: str | None
     version: int
     document: Mapping[str, Any] = field(repr=False)
-    claim: Claim | None = None
-    doubt: Doubt | None = None
-    rejection: Rejection | None = None
-    not_before: float | None = None
-    refreshed: Refresh | None = None
+    """All of it, so that a rewrite keeps what others put there."""
+    notes: Notes = NO_NOTES
     seeded_at: float | None = None
 
 
 class TokenResponse(NamedTuple):
-    """A successful answer of the token endpoint (RFC 6749 section 5.1), spans in seconds.
-
-    `refresh_token` is None where the answer brings none or the one we sent. `fault` is set, and `access_token` None,
-    where the rest of the answer can't be used: a refresh token that came with it is saved all the same.
-    """
+    """A successful answer of the token endpoint (RFC 6749 section 5.1), spans in seconds."""
 
     access_token: Secret | None
     token_type: str = "Bearer"  # noqa: S105 - a scheme's name
     expires_in: float = 0.0
     refresh_token: Secret | None = None
+    """None if the answer brings none, or the one we sent."""
     fault: VaultTicketError | None = None
-
-
-# How the hint of a remembered failure goes on.
-REMEMBERED = "(This is remembered for "
-
-
-class Heard(NamedTuple):
-    """What this host's daemon hands out, and Vault's time as it does. `alone`: there is no Vault to ask beside it."""
-
-    ticket: Ticket
-    now: float
-    alone: bool
+    """Set, and `access_token` None, if the rest of the answer can't be used: a refresh token that came with it is saved
+    all the same."""

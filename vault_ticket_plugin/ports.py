@@ -1,4 +1,4 @@
-"""The two seams: where documents are kept (Vault) and where refresh tokens are spent (the token endpoint)."""
+"""The seams: where documents are kept (Vault), where refresh tokens are spent (the token endpoint), who has tickets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.model import Document, Location, TokenResponse
+from vault_ticket_plugin.model import ClientIdentity, Demand, Document, LiveTicket, Location, TokenResponse
 from vault_ticket_plugin.secret import Secret
+
+
+class TicketSource(Protocol):
+    """Whoever gives tickets: what a command builds, a daemon's memory, a program's own."""
+
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        """A ticket that meets the demand if one can be had by then, else a usable one, else an error of ours."""
 
 
 class KvStore(Protocol):
@@ -24,16 +31,16 @@ class KvStore(Protocol):
         """After a write through this store, what is read is never older than that write."""
 
     def write(self, where: Location, data: Mapping[str, Any], cas: int | None, deadline: Deadline) -> int:
-        """The new version. CasMismatch unless `cas` (where given) is the current version, by the leader.
+        """The new version. CasMismatch unless `cas` (if given) is the current version, by the leader.
 
         A write whose answer was lost is tried again, and then fails on itself: after a CasMismatch, read.
         """
 
     def current_version(self, where: Location, deadline: Deadline) -> int:
-        """The newest version's number, 0 where there is none; needs no right to read the data (KV v2)."""
+        """The newest version's number, 0 if there is none; needs no right to read the data (KV v2)."""
 
     def may_write(self, where: Location, deadline: Deadline) -> bool:
-        """Whether our token may write there; True where Vault won't say."""
+        """Whether our token may write there; True if Vault won't say."""
 
     def expire(self, where: Location, after: float, deadline: Deadline) -> None:
         """Let versions written from now on end after so many seconds; 0 for never (KV v2 metadata)."""
@@ -45,8 +52,8 @@ class KvStore(Protocol):
 class TokenEndpoint(Protocol):
     """The authorization server's token endpoint (RFC 6749 section 6)."""
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:
+    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
         """One request. EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError."""
 
-    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:
-        """RFC 7009. False where no revocation URL is configured."""
+    def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:
+        """RFC 7009. False if no revocation URL is configured."""

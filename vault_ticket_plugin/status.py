@@ -2,67 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultDenied, VaultTicketError
-from vault_ticket_plugin.issuer import Ask
-from vault_ticket_plugin.model import Freshness, Grant
-from vault_ticket_plugin.refresh import grant_document, leased_path, notes
+from vault_ticket_plugin.issuer import AskDaemon
+from vault_ticket_plugin.model import Freshness, Notes
+from vault_ticket_plugin.refresh import grant_document, leased_path
+from vault_ticket_plugin.refresh.notes import raise_known_failure
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.wiring import Wiring
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """`state`: fresh, soft, hard, expired, none or unknown. Times are RFC 3339, spans whole seconds; `lifetime` is
-    what the ticket had when it was new.
-
-    `problem` and `hint` say why it fails, `exit_code` what a `get` would end with for that; 0 where a usable ticket is
-    there.
-    """
+class Report(NamedTuple):
+    """One profile. Times are RFC 3339, spans whole seconds."""
 
     profile: str
     state: str = "unknown"
+    """fresh, soft, hard, expired, none or unknown."""
     valid_until: str | None = None
     seconds_left: int | None = None
     lifetime: int | None = None
+    """What the ticket had when it was new."""
     refreshed_at: str | None = None
     refreshed_by: str | None = None
     claimed_by: str | None = None
     problem: str | None = None
+    """Why it fails, and what to do about it in …"""
     hint: str | None = None
     exit_code: int = 0
+    """What a `get` would end with for that; 0 if a usable ticket is there."""
 
 
 def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     """Never raises an error of ours: it is the profile's problem, and is shown as such."""
-    ask = wiring.asking(profile)
-    if ask is not None and not wiring.settings.vault.address:
-        return _by_daemon(ask, profile, deadline)
+    ask_daemon = wiring.ask_daemon(profile)
     try:
-        wiring.issuer(profile).replay(deadline)
-        seen = leased_path.look(wiring.store, profile.ticket, deadline)
-        now = wiring.store.now()
+        if ask_daemon is not None and not wiring.settings.vault.address:
+            return _by_daemon(ask_daemon, profile, deadline)
+        return _by_vault(wiring, profile, deadline)
     except VaultTicketError as error:
         return Report(profile.name, problem=error.message, hint=error.hint, exit_code=error.exit_code)
-    problem: VaultTicketError | None = None
-    grant: Grant | None = None
-    try:
-        document = wiring.store.read(profile.grant, deadline)
-        grant = grant_document.parse(document, profile.grant, profile.name)
-        notes.raise_known_failure(grant, profile, now, patient=True)
-    except VaultDenied:
-        grant = None  # a reader: what it may see is shown
-    except VaultTicketError as error:
-        problem = error
-    failure = wiring.cache(profile).failure()
-    if problem is None and failure is not None:
-        problem = failure.error
-    ticket = seen.ticket
+
+
+def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
+    wiring.issuer(profile).replay(deadline)
+    ticket = leased_path.look(wiring.store, profile.ticket, deadline).ticket
+    now = wiring.store.now()
+    notes, problem = _grant_notes(wiring, profile, now, deadline)
+    problem = problem or wiring.cache(profile).failure()
+
     level = Freshness.EXPIRED if ticket is None else profile.windows.freshness(ticket, now)
-    claim = grant.claim if grant is not None and grant.claim is not None and grant.claim.until >= now else None
-    refreshed = grant.refreshed if grant is not None else None
+    claim = notes.claim if notes.claim is not None and notes.claim.until >= now else None
+    refreshed = notes.refreshed
     return Report(
         profile=profile.name,
         state="none" if ticket is None else level.name.lower(),
@@ -78,15 +70,29 @@ def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     )
 
 
-def _by_daemon(ask: Ask, profile: Profile, deadline: Deadline) -> Report:
-    """What is seen without Vault: the ticket, and not who refreshed it."""
+def _grant_notes(
+    wiring: Wiring, profile: Profile, now: float, deadline: Deadline
+) -> tuple[Notes, VaultTicketError | None]:
+    """What the grant tells, and what is wrong with it. A reader may not see it: it is shown what it may see."""
+    notes = Notes()
     try:
-        heard = ask(0.0, deadline)
+        document = wiring.store.read(profile.grant, deadline)
+        grant = grant_document.parse(document, profile.grant, profile.name)
+        notes = grant.notes
+        raise_known_failure(grant, profile, now, patient=True)
+    except VaultDenied:
+        return Notes(), None
     except VaultTicketError as error:
-        return Report(profile.name, problem=error.message, hint=error.hint, exit_code=error.exit_code)
-    if heard is None:
+        return notes, error
+    return notes, None
+
+
+def _by_daemon(ask_daemon: AskDaemon, profile: Profile, deadline: Deadline) -> Report:
+    """What is seen without Vault: the ticket, and not who refreshed it."""
+    live = ask_daemon(0.0, deadline)
+    if live is None:
         return Report(profile.name)
-    ticket, now = heard.ticket, heard.now
+    ticket, now = live.ticket, live.vault_time(deadline.clock.monotonic())
     return Report(
         profile=profile.name,
         state=profile.windows.freshness(ticket, now).name.lower(),

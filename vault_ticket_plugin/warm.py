@@ -5,7 +5,7 @@ how long it is good for, and what each simple format prints, so that nothing her
 
     vault-ticket 1
     <configuration: path, size, mtime, inode>
-    <signature of the environment>
+    <key of the environment>
     <identity of the ticket>
     <wall clock> <monotonic clock> <seconds until the soft window> <seconds usable> <Vault's time then>
     <the ticket as JSON>
@@ -33,7 +33,7 @@ DEFAULT_FORMAT = "json"
 COMPLETION = "_VAULT_TICKET_COMPLETE"
 
 
-def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
+def cached_output(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """What to print for these arguments (without the program's name), or None: ask the whole program."""
     plain = _plain_get(arguments)
     if plain is None or COMPLETION in environ:
@@ -42,14 +42,14 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     if not environment.is_profile_name(profile):
         return None
     config = environment.config_path(environ)
-    signature = environment.signature(environ, config)
+    key = environment.environment_key(environ, config)
     try:
         with Folder(environment.runtime_path(environ), create=False) as folder:
-            text = folder.read(entry_name(profile, signature))
+            text = folder.read(entry_name(profile, key))
             if any(name.endswith(".journal") and name.rpartition("-")[0] == profile for name in folder.names()):
                 return None  # a refresh token that has to be saved before anything else
         lines = (text or "").split("\n")
-        if lines[0] != MAGIC or lines[1] != config_version(config) or lines[2] != signature:
+        if lines[0] != MAGIC or lines[1] != config_version(config) or lines[2] != key:
             return None
         wall, monotonic, fresh = [float(part) for part in lines[4].split(" ")[:3]]
     except (OSError, ValueError, IndexError):
@@ -64,9 +64,9 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def entry_name(profile: str, signature: str) -> str:
+def entry_name(profile: str, key: str) -> str:
     """A checksum will do: of two environments that share one, each takes the other's entry for a miss."""
-    return f"{profile}-{binascii.crc32(signature.encode()):08x}.ticket"
+    return f"{profile}-{binascii.crc32(key.encode()):08x}.ticket"
 
 
 def config_version(config: str | None) -> str:

@@ -6,6 +6,7 @@ requests and all it brings are imported when a call really has to leave this hos
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.events import EventSink, nobody
+from vault_ticket_plugin.events import EventSink, discard
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.host.cache import Cache, open_runtime
 from vault_ticket_plugin.host.lock import HostLock
-from vault_ticket_plugin.issuer import Ask, Issuer
-from vault_ticket_plugin.model import Heard, Ticket
+from vault_ticket_plugin.issuer import AskDaemon, Issuer
+from vault_ticket_plugin.model import Demand, LiveTicket, Ticket
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import Settings
@@ -45,8 +46,9 @@ class Wiring:
     settings: Settings
     environ: Mapping[str, str]
     cached: bool = True
+    """Whether this host's cache of tickets is read and written."""
     clock: Clock = HOST_CLOCK
-    tell: EventSink = nobody
+    emit: EventSink = discard
 
     @cached_property
     def runtime(self) -> Folder | None:
@@ -58,7 +60,7 @@ class Wiring:
 
     @cached_property
     def session(self) -> VaultSession:
-        from vault_ticket_plugin.vault.login import log_in
+        from vault_ticket_plugin.vault.logins import log_in
         from vault_ticket_plugin.vault.session import VaultSession
 
         return VaultSession(self.settings.vault, log_in, self.clock)
@@ -98,51 +100,56 @@ class Wiring:
         return Cache(
             folder=self.runtime,
             profile=profile.name,
-            identity=self.settings.ticket_key(profile),
+            ticket_key=self.settings.ticket_key(profile),
             config_version=self.settings.config_version,
-            signature=environment.signature(self.environ, self.settings.path),
+            environment_key=environment.environment_key(self.environ, self.settings.path),
             clock=self.clock,
             tickets=self.cached and self.settings.cache,
         )
 
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        """`TicketSource` (ports.py), for a command: what is wrong although a ticket is there is logged."""
+        return self.issuer(self.settings.profile(profile)).ticket(demand, deadline)
+
     def issuer(self, profile: Profile) -> Issuer:
-        identity = self.settings.grant_key(profile)
-        made: list[Transaction] = []
-
-        def transact() -> Transaction:
-            if not made:
-                from vault_ticket_plugin.refresh.transaction import Transaction
-
-                endpoint = self.endpoint(profile)
-                made.append(
-                    Transaction(
-                        profile, self.store, endpoint, self.journal, self.holder, identity, self.clock, self.tell
-                    )
-                )
-            return made[0]
-
+        grant_key = self.settings.grant_key(profile)
         return Issuer(
             profile=profile,
             connect=lambda: self.store,
-            transact=transact,
+            transact=functools.cache(lambda: self._transaction(profile)),
             cache=self.cache(profile),
-            lock=HostLock(self.runtime, f"{profile.name}-{identity}.lock"),
+            lock=HostLock(self.runtime, f"{profile.name}-{grant_key}.lock"),
             journal=self.journal,
-            grant_key=identity,
+            grant_key=grant_key,
             clock=self.clock,
-            ask=self.asking(profile),
+            ask_daemon=self.ask_daemon(profile),
+            daemon_only=not self.settings.vault.address,
         )
 
-    def asking(self, profile: Profile) -> Ask | None:
-        """How to ask the daemon for the profile's ticket, where its socket is named."""
-        path, alone = self.settings.socket, not self.settings.vault.address
+    def _transaction(self, profile: Profile) -> Transaction:
+        from vault_ticket_plugin.refresh.transaction import Transaction
+
+        return Transaction(
+            profile=profile,
+            store=self.store,
+            endpoint=self.endpoint(profile),
+            journal=self.journal,
+            holder=self.holder,
+            grant_key=self.settings.grant_key(profile),
+            clock=self.clock,
+            emit=self.emit,
+        )
+
+    def ask_daemon(self, profile: Profile) -> AskDaemon | None:
+        """How to ask the daemon for the profile's ticket, if its socket is named."""
+        path, daemon_only = self.settings.socket, not self.settings.vault.address
         if path is None:
             return None
 
-        def ask(min_ttl: float, deadline: Deadline) -> Heard | None:
+        def ask(min_ttl: float, deadline: Deadline) -> LiveTicket | None:
             from vault_ticket_plugin.host import daemon_client
 
-            return daemon_client.ask(path, profile.name, alone, min_ttl, deadline)
+            return daemon_client.request_ticket(path, profile.name, daemon_only, min_ttl, deadline)
 
         return ask
 

@@ -282,7 +282,9 @@ def test_a_mistake_in_the_file_is_told_all_the_same(environ: dict[str, str]) -> 
 
 def test_the_environment_tells_one_way_from_the_other() -> None:
     """So that the cache keeps them apart."""
-    assert environment.signature({}, None) != environment.signature({"VAULT_TICKET_AGENT": "unix:///a"}, None)
+    assert environment.environment_key({}, None) != environment.environment_key(
+        {"VAULT_TICKET_AGENT": "unix:///a"}, None
+    )
 
 
 def test_the_last_moment_of_a_deadline() -> None:

@@ -8,9 +8,8 @@ import click
 import pytest
 
 from vault_ticket_plugin import errors
-from vault_ticket_plugin.cli.exec import NOT_EXECUTABLE, NOT_FOUND
 from vault_ticket_plugin.cli.main import COMMANDS, EPILOG, program
-from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.errors import COMMAND_NOT_EXECUTABLE, COMMAND_NOT_FOUND, VaultTicketError
 from vault_ticket_plugin.formats import FORMATS
 from vault_ticket_plugin.settings.load import load_settings
 from vault_ticket_plugin.settings.table import Table
@@ -26,7 +25,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 COMMON = {"--verbose", "--log-format", "--help", "--version"}
 ERRORS = (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, VaultTicketError))
 CODES = {kind.exit_code for kind in ERRORS}
-ALL_CODES = CODES | {click.UsageError.exit_code, NOT_EXECUTABLE, NOT_FOUND}
+ALL_CODES = CODES | {click.UsageError.exit_code, COMMAND_NOT_EXECUTABLE, COMMAND_NOT_FOUND}
 
 
 def command(name: str) -> click.Command:
@@ -135,7 +134,7 @@ def test_readme_names_every_key_of_the_configuration(monkeypatch: pytest.MonkeyP
         keys.update(table._read)
         reject_unknown_keys(table)
 
-    monkeypatch.setattr(Table, "no_more", note)
+    monkeypatch.setattr(Table, "reject_unknown_keys", note)
     path = tmp_path / "config.toml"
     for method in AUTH_METHODS:
         needed = dict.fromkeys(AUTH_REQUIRED.get(method, ()), "x") | {"method": method}

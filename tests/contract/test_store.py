@@ -17,7 +17,7 @@ from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import Auth, VaultSettings
 from vault_ticket_plugin.vault.kv import VaultStore
-from vault_ticket_plugin.vault.login import log_in
+from vault_ticket_plugin.vault.logins import log_in
 from vault_ticket_plugin.vault.session import VaultSession
 
 

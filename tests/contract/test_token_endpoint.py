@@ -18,7 +18,7 @@ from vault_ticket_plugin.errors import (
     ProtocolError,
     SpendInDoubt,
 )
-from vault_ticket_plugin.model import TokenResponse
+from vault_ticket_plugin.model import ClientIdentity, TokenResponse
 from vault_ticket_plugin.oauth.token_endpoint import HttpTokenEndpoint
 from vault_ticket_plugin.ports import TokenEndpoint
 from vault_ticket_plugin.secret import Secret
@@ -44,8 +44,8 @@ class Bench:
     wait: Callable[[float], None]
     clock: Clock = field(default=HOST_CLOCK)
 
-    def refresh(self, token: str, client: str | None = CLIENT) -> TokenResponse:
-        return self.endpoint.refresh(Secret(token), client, Deadline.after(5, self.clock))
+    def refresh(self, token: str, client: str = CLIENT) -> TokenResponse:
+        return self.endpoint.refresh(Secret(token), ClientIdentity(client), Deadline.after(5, self.clock))
 
     def refreshed(self, token: str) -> tuple[str, str]:
         """(access token, refresh token) of a refresh that works."""
@@ -224,10 +224,10 @@ def test_an_answer_without_a_ticket_still_brings_the_rotated_token(bench: Bench)
 def test_after_the_deadline_nothing_is_sent(bench: Bench) -> None:
     token = bench.issue()
     with pytest.raises(EndpointUnavailable) as caught:
-        bench.endpoint.refresh(Secret(token), CLIENT, Deadline.after(0, bench.clock))
+        bench.endpoint.refresh(Secret(token), ClientIdentity(CLIENT), Deadline.after(0, bench.clock))
     assert not isinstance(caught.value, SpendInDoubt)
     assert bench.alive(token)
 
 
 def test_without_a_revocation_url_nothing_is_revoked(bench: Bench) -> None:
-    assert bench.endpoint.revoke(Secret("t"), CLIENT, Deadline.after(5, bench.clock)) is False
+    assert bench.endpoint.revoke(Secret("t"), ClientIdentity(CLIENT), Deadline.after(5, bench.clock)) is False

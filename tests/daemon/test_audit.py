@@ -74,9 +74,9 @@ def audit(path: Path, dropped: Dropped) -> Iterator[Audit]:
 
 
 def test_an_event_is_one_line_of_json_with_a_time(audit: Audit, path: Path) -> None:
-    audit.tell(SAVED)
-    audit.tell(Event("rejection", "support", "latched", "web-1 (pid 7)", PRINT, "invalid_grant"))
-    audit.tell(Event("hand-out", "billing", "denied", "uid 33 (pid 9)"))
+    audit.emit(SAVED)
+    audit.emit(Event("rejection", "support", "latched", "web-1 (pid 7)", PRINT, "invalid_grant"))
+    audit.emit(Event("hand-out", "billing", "denied", "uid 33 (pid 9)"))
     audit.close()
     first, second, third = read(path)
     assert first.pop("time")[10:11] == "T"
@@ -101,7 +101,7 @@ def test_the_time_is_rfc_3339_in_milliseconds() -> None:
 def test_the_file_is_ours_alone_and_is_added_to(path: Path) -> None:
     for _ in range(2):
         audit = Audit(str(path))
-        audit.tell(SAVED)
+        audit.emit(SAVED)
         audit.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(read(path)) == 2
@@ -109,7 +109,7 @@ def test_the_file_is_ours_alone_and_is_added_to(path: Path) -> None:
 
 def test_what_is_no_hand_out_is_written_at_once(audit: Audit, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audits, "FLUSH_SECONDS", 3600.0)
-    audit.tell(SAVED)
+    audit.emit(SAVED)
     wait_for(lambda: len(read(path)) == 1, "it is not written")
 
 
@@ -123,18 +123,18 @@ def test_hand_outs_are_written_soon_and_together(audit: Audit, path: Path, monke
 
     monkeypatch.setattr(os, "write", write)
     for number in range(1000):
-        audit.tell(hand_out(number))
+        audit.emit(hand_out(number))
     wait_for(lambda: path.read_bytes().count(b"\n") == 1000, "they are not written")
     assert [line["who"] for line in read(path)] == [f"uid 1000 (pid {number})" for number in range(1000)]
     assert len(writes) < 20
 
 
 def test_nothing_told_by_several_threads_is_lost_or_mixed(audit: Audit, path: Path) -> None:
-    def tell(first: int) -> None:
+    def emit(first: int) -> None:
         for number in range(first, first + 500):
-            audit.tell(hand_out(number) if number % 50 else SAVED)
+            audit.emit(hand_out(number) if number % 50 else SAVED)
 
-    threads = [threading.Thread(target=tell, args=(first,)) for first in range(0, 4000, 500)]
+    threads = [threading.Thread(target=emit, args=(first,)) for first in range(0, 4000, 500)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -165,10 +165,10 @@ def test_a_file_that_is_not_safe_to_write_is_refused_at_the_start(how: str, path
 
 
 def test_a_file_that_was_moved_away_is_followed_by_a_new_one(audit: Audit, path: Path) -> None:
-    audit.tell(SAVED)
+    audit.emit(SAVED)
     wait_for(lambda: len(read(path)) == 1, "it is not written")
     old = path.rename(path.with_suffix(".1"))
-    audit.tell(SAVED)
+    audit.emit(SAVED)
     wait_for(path.exists, "there is no new file")
     audit.close()
     assert [len(read(old)), len(read(path))] == [1, 1]
@@ -184,7 +184,7 @@ def test_reopen_makes_a_new_file_before_there_is_anything_to_write(audit: Audit,
 def test_a_link_that_was_put_in_its_place_is_not_followed(audit: Audit, path: Path, tmp_path: Path) -> None:
     path.rename(path.with_suffix(".1"))
     path.symlink_to(tmp_path / "elsewhere")
-    audit.tell(SAVED)
+    audit.emit(SAVED)
     audit.close()
     assert not (tmp_path / "elsewhere").exists()
 
@@ -222,10 +222,10 @@ def test_what_a_full_disk_does_not_take_is_written_later(
     audit: Audit, path: Path, disk: FullDisk, dropped: Dropped, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    audit.tell(SAVED)
+    audit.emit(SAVED)
     wait_for(lambda: disk.asked > 2, "it is not tried again")
     for number in range(100):
-        audit.tell(hand_out(number))
+        audit.emit(hand_out(number))
     disk.full = False
     wait_for(lambda: path.read_bytes().count(b"\n") == 101, "they are not written")
     assert dropped.count == 0
@@ -236,7 +236,7 @@ def test_what_a_full_disk_does_not_take_is_written_later(
 def test_a_line_that_did_not_fit_is_not_left_in_half(audit: Audit, path: Path, disk: FullDisk) -> None:
     disk.room = 150
     for number in range(5):
-        audit.tell(hand_out(number))
+        audit.emit(hand_out(number))
     wait_for(lambda: disk.asked > 2, "it is not tried again")
     assert all(line["event"] == "hand-out" for line in read(path))
     disk.full = False
@@ -250,12 +250,12 @@ def test_hand_outs_that_find_no_room_are_dropped_counted_and_told_of(
     """What is rare still has room; nobody waits for the disk."""
     monkeypatch.setattr(audits, "MOST_HAND_OUTS", 10)
     monkeypatch.setattr(audits, "MOST_WAITING", 20)
-    audit.tell(SAVED)
+    audit.emit(SAVED)
     wait_for(lambda: disk.asked > 0, "it is not tried")
     for number in range(15):
-        audit.tell(hand_out(number))
+        audit.emit(hand_out(number))
     for _ in range(12):
-        audit.tell(SAVED)
+        audit.emit(SAVED)
     assert dropped.count == 5 + 2
     disk.full = False
     audit.close()
@@ -268,7 +268,7 @@ def test_hand_outs_that_find_no_room_are_dropped_counted_and_told_of(
 def test_the_end_does_not_wait_for_a_disk_that_stays_full(
     audit: Audit, disk: FullDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    audit.tell(SAVED)
+    audit.emit(SAVED)
     wait_for(lambda: disk.asked > 0, "it is not tried")
     audit.close()
     assert "1 events are lost" in caplog.text
@@ -360,7 +360,7 @@ def test_no_token_is_ever_written(
     try:
         world.seed(old)
         process = world.host("web-1").process()
-        transaction = replace(process.transaction, endpoint=Answering(status, plain), tell=audit.tell)
+        transaction = replace(process.transaction, endpoint=Answering(status, plain), emit=audit.emit)
         deadline = process.deadline()
         with contextlib.suppress(VaultTicketError):
             transaction.refresh(transaction.look(deadline), Demand(), deadline, True)

@@ -92,7 +92,7 @@ def made(told: Told) -> Iterator[Made]:
 
 
 def report(made: Made, path: Path, change: Change, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    made({change.what: python(REPORT, path, "$HOME; *")}, environ=environ).tell(change)
+    made({change.what: python(REPORT, path, "$HOME; *")}, environ=environ).emit(change)
     wait_for(path.exists, "the hook did not run")
     found: dict[str, Any] = json.loads(path.read_text())
     return found
@@ -170,7 +170,7 @@ def test_a_hook_starts_clean(made: Made, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a\0b", "\udcff", "x" * 1_000_000, "line\nline"])
 def test_no_text_of_an_error_keeps_a_hook_from_running(text: str, made: Made, told: Told) -> None:
-    made({"dead": ("true",)}).tell(Change("dead", "support", None, GrantRejected(text, text)))
+    made({"dead": ("true",)}).emit(Change("dead", "support", None, GrantRejected(text, text)))
     wait_for(lambda: told.all, "it did not run")
     assert told.all == [("dead", "done")]
 
@@ -183,7 +183,7 @@ def test_its_output_goes_to_the_log_in_bounds(
 ) -> None:
     monkeypatch.setattr(hooks, "MOST_LINES", 3)
     caplog.set_level(logging.INFO)
-    made({"dead": shell("echo one; printf 'two\\033[31m\\n' >&2; yes | head -c 1000000; echo end")}).tell(DEAD)
+    made({"dead": shell("echo one; printf 'two\\033[31m\\n' >&2; yes | head -c 1000000; echo end")}).emit(DEAD)
     wait_for(lambda: told.all, "it did not end")
     assert told.all == [("dead", "done")]
     assert [record.getMessage() for record in caplog.records] == [
@@ -205,7 +205,7 @@ def test_its_output_goes_to_the_log_in_bounds(
 def test_a_hook_that_fails_is_told_and_nothing_more(
     command: tuple[str, ...], outcome: str, said: str, made: Made, told: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made({"dead": command}).tell(DEAD)
+    made({"dead": command}).emit(DEAD)
     wait_for(lambda: told.all, "it did not end")
     assert told.all == [("dead", outcome)]
     assert said in caplog.text
@@ -221,7 +221,7 @@ def alive(pid: int) -> bool:
 
 def test_a_hook_that_takes_too_long_is_ended_with_all_that_it_started(made: Made, told: Told, tmp_path: Path) -> None:
     script = "sleep 1000 & echo $! > $1/child; sleep 1000"
-    made({"dead": shell(script, tmp_path)}, timeout=0.5).tell(DEAD)
+    made({"dead": shell(script, tmp_path)}, timeout=0.5).emit(DEAD)
     wait_for(lambda: told.all, "it was not ended")
     assert told.all == [("dead", "timed-out")]
     child = (tmp_path / "child").read_text().strip()
@@ -230,7 +230,7 @@ def test_a_hook_that_takes_too_long_is_ended_with_all_that_it_started(made: Made
 
 def test_what_a_hook_leaves_behind_is_ended_with_it(made: Made, told: Told, tmp_path: Path) -> None:
     """A child that keeps the output open does not keep us waiting."""
-    made({"dead": shell("sleep 1000 & echo $! > $1/child", tmp_path)}).tell(DEAD)
+    made({"dead": shell("sleep 1000 & echo $! > $1/child", tmp_path)}).emit(DEAD)
     wait_for(lambda: told.all, "it did not end")
     assert told.all == [("dead", "done")]
     wait_for(lambda: not alive(int((tmp_path / "child").read_text())), "its child still runs")
@@ -241,7 +241,7 @@ def test_what_a_hook_leaves_behind_is_ended_with_it(made: Made, told: Told, tmp_
 
 def test_nothing_runs_for_what_no_hook_is_configured_for(made: Made, told: Told) -> None:
     one = made({"dead": ("true",)})
-    one.tell(REFRESHED)
+    one.emit(REFRESHED)
     one.close()
     assert told.all == []
     assert not one._threads
@@ -256,8 +256,8 @@ def test_one_profile_s_hooks_run_one_after_the_other_in_order(made: Made, told: 
     command = shell(script, tmp_path)
     one = made({"failing": command, "dead": command, "recovered": command})
     for what in ("failing", "dead", "recovered"):
-        one.tell(Change(what, "support", None))
-    one.tell(Change("dead", "billing", None))
+        one.emit(Change(what, "support", None))
+    one.emit(Change("dead", "billing", None))
     log = tmp_path / "log"
     wait_for(lambda: log.exists() and len(log.read_text().splitlines()) == 2, "they did not begin")
     assert sorted(log.read_text().split()) == ["dead", "failing"]  # one of each profile
@@ -272,7 +272,7 @@ def test_ten_thousand_profiles_that_fail_at_once_start_a_few_processes(
     monkeypatch.setattr(hooks, "MOST_WAITING", 9000)
     one = made({"failing": shell(SPAN, tmp_path)})
     for number in range(10_000):
-        one.tell(Change("failing", f"p{number}", None))
+        one.emit(Change("failing", f"p{number}", None))
     wait_for(lambda: len(list(tmp_path.iterdir())) == hooks.AT_ONCE, "they did not begin")
     assert len(one._threads) == hooks.AT_ONCE
     # What is under way does not wait any more; the first may have been taken while the others came.
@@ -289,10 +289,10 @@ def test_a_new_ticket_takes_the_place_of_one_that_waits(made: Made, told: Told, 
     """A hook that is slower than refreshes are is told of the newest."""
     script = "echo $VAULT_TICKET_EXPIRES_AT >> $1/log; while [ ! -e $1/go ]; do sleep 0.01; done"
     one = made({"refreshed": shell(script, tmp_path)})
-    one.tell(REFRESHED)
+    one.emit(REFRESHED)
     wait_for((tmp_path / "log").exists, "it did not begin")
     for hour in range(1, 50):
-        one.tell(Change("refreshed", "support", Ticket(Secret("x"), "Bearer", 0, 3600.0 * hour)))
+        one.emit(Change("refreshed", "support", Ticket(Secret("x"), "Bearer", 0, 3600.0 * hour)))
     (tmp_path / "go").touch()
     wait_for(lambda: len(told.all) == 2, "they did not end")
     one.close()
@@ -302,19 +302,19 @@ def test_a_new_ticket_takes_the_place_of_one_that_waits(made: Made, told: Told, 
 def test_other_commands_take_effect_at_once(made: Made, told: Told, tmp_path: Path) -> None:
     one = made({"dead": shell("echo old > $1/log", tmp_path)})
     one.replace({"recovered": shell("echo new > $1/log", tmp_path)}, 10.0)
-    one.tell(DEAD)
-    one.tell(Change("recovered", "support", None))
+    one.emit(DEAD)
+    one.emit(Change("recovered", "support", None))
     wait_for(lambda: told.all, "it did not run")
     assert ((tmp_path / "log").read_text(), told.all) == ("new\n", [("recovered", "done")])
 
 
 def test_the_end_waits_for_what_runs_and_starts_nothing(made: Made, told: Told, tmp_path: Path) -> None:
     one = made({"dead": shell("touch $1/began; sleep 0.3", tmp_path), "recovered": ("true",)})
-    one.tell(DEAD)
+    one.emit(DEAD)
     wait_for((tmp_path / "began").exists, "it did not begin")
-    one.tell(Change("recovered", "support", TICKET))
+    one.emit(Change("recovered", "support", TICKET))
     one.close()
-    one.tell(DEAD)
+    one.emit(DEAD)
     assert told.all == [("recovered", "dropped"), ("dead", "done")]
 
 
@@ -322,14 +322,14 @@ def test_all_that_was_told_can_be_let_run(made: Made, told: Told) -> None:
     """As --once does, where nobody would tell it again."""
     one = made({"dead": shell("sleep 0.1")})
     for number in range(3 * hooks.AT_ONCE):
-        one.tell(Change("dead", f"p{number}", None, ERROR))
+        one.emit(Change("dead", f"p{number}", None, ERROR))
     one.finish(30)
     assert told.all == [("dead", "done")] * 3 * hooks.AT_ONCE
 
 
 def test_what_is_let_run_is_not_waited_for_without_end(made: Made, told: Told, tmp_path: Path) -> None:
     one = made({"dead": shell("while [ ! -e $1/go ]; do sleep 0.01; done", tmp_path)})
-    one.tell(DEAD)
+    one.emit(DEAD)
     one.finish(0.05)
     assert told.all == []
     (tmp_path / "go").touch()
@@ -337,7 +337,7 @@ def test_what_is_let_run_is_not_waited_for_without_end(made: Made, told: Told, t
 
 def test_the_end_waits_no_longer_than_the_time_out(made: Made, told: Told, tmp_path: Path) -> None:
     one = made({"dead": shell("touch $1/began; sleep 1000", tmp_path)}, timeout=0.5)
-    one.tell(DEAD)
+    one.emit(DEAD)
     wait_for((tmp_path / "began").exists, "it did not begin")
     one.close()
     assert told.all == [("dead", "timed-out")]

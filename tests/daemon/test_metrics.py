@@ -38,8 +38,8 @@ def test_each_event_is_counted_by_its_outcome() -> None:
     metrics = Metrics()
     for kind, outcomes in OUTCOMES.items():
         for outcome in outcomes:
-            metrics.tell(told(kind, outcome))
-    metrics.tell(told("hand-out", "given"))
+            metrics.emit(told(kind, outcome))
+    metrics.emit(told("hand-out", "given"))
     found = families(metrics)
     for name, kind in (
         *(("claims", "claim"), ("saves", "save"), ("publishes", "publish")),
@@ -59,9 +59,9 @@ def test_what_never_happened_is_zero_and_not_missing() -> None:
 
 def test_refreshes_are_counted_by_profile_and_forgotten_with_it() -> None:
     metrics = Metrics()
-    metrics.tell(told("spend", "answered"))
-    metrics.tell(told("spend", "answered"))
-    metrics.tell(told("spend", "unavailable", "billing"))
+    metrics.emit(told("spend", "answered"))
+    metrics.emit(told("spend", "answered"))
+    metrics.emit(told("spend", "unavailable", "billing"))
     both = {"support": GOOD, "billing": GOOD}
     found = values(families(metrics, both)["vault_ticket_refreshes"])
     assert found == {("answered", "support"): 2, ("unavailable", "billing"): 1}
@@ -119,7 +119,7 @@ def test_the_process_is_described_and_the_version_told() -> None:
 def test_names_keep_prometheus_rules() -> None:
     """Counters end in _total, times are in seconds; HELP and TYPE once each, before the samples."""
     metrics = Metrics()
-    metrics.tell(told("spend", "answered"))
+    metrics.emit(told("spend", "answered"))
     metrics.vault_seconds("read", 0.1, True)
     metrics.hook("dead", "done")
     text = metrics.text({"support": GOOD}, 0).decode()
@@ -142,7 +142,7 @@ def test_names_keep_prometheus_rules() -> None:
 
 def test_the_documentation_has_each_metric_with_its_labels() -> None:
     metrics = Metrics()
-    metrics.tell(told("spend", "answered"))
+    metrics.emit(told("spend", "answered"))
     metrics.vault_seconds("read", 0.1, True)
     metrics.endpoint_seconds(0.1, True)
     metrics.hook("dead", "done")
@@ -167,7 +167,7 @@ def test_a_thousand_profiles_cost_little_and_nothing_grows() -> None:
     metrics = Metrics()
     states = {f"profile-{number}": GOOD for number in range(1000)}
     for name in states:
-        metrics.tell(told("spend", "answered", name))
+        metrics.emit(told("spend", "answered", name))
     metrics.text(states, 0)
     before = time.thread_time()
     metrics.text(states, 0)

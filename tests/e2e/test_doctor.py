@@ -17,6 +17,7 @@ from tests.support.emulator import Emulator
 from tests.support.grants import jwt
 from tests.support.process import free_port, wait_until
 from tests.support.tls import loopback_certificate
+from vault_ticket_plugin.model import ClientIdentity
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import load_settings
@@ -208,7 +209,7 @@ def test_a_journal_that_waits(well: Site, place: str) -> None:
         where=profile.grant,
         spent="0" * 16,
         refresh_token=Secret("the-only-good-one"),
-        client_id=CLIENT,
+        client=ClientIdentity(CLIENT),
         at=0.0,
         version=1,
     )
@@ -505,7 +506,7 @@ def test_a_grant_that_is_dead(well: Site) -> None:
 
 
 def test_no_client_id_anywhere(well: Site) -> None:
-    well.configure(well.helper, vault=approle(well), client_id=None)
+    well.configure(well.helper, vault=approle(well), client=None)
     code, found = doctor(well.helper, well.profile)
     assert (code, wrong(found)) == (78, {"grant": "fail"})
 

@@ -75,7 +75,7 @@ def test_a_lagging_standby_serves_no_stale_spend(fleet: Fleet, cluster: RaftClus
             one = wirings[turn % 2]
             issuer = one.issuer(one.settings.profile(fleet.profile))
             ticket = issuer.ticket(Demand(force=True), Deadline.after(60))
-            assert emulator.access_alive(ticket.access_token.reveal()), turn
+            assert emulator.access_alive(ticket.ticket.access_token.reveal()), turn
     for one in wirings:
         one.close()
     stats = emulator.stats()

@@ -17,6 +17,9 @@ import pytest
 from tests.test_issuer import SEALED, lose_vault_after_the_answer, sealed
 from tests.world import FakeProcess, World
 from vault_ticket_plugin import errors
+from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.formats.interface import FormatContext
+from vault_ticket_plugin.formats import json_document
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import (
     Busy,

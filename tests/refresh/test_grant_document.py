@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vault_ticket_plugin.clock import from_rfc3339
 from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid
-from vault_ticket_plugin.model import Claim, Document, Doubt, Grant, Location, Refresh, Rejection
+from vault_ticket_plugin.model import Claim, ClientIdentity, Document, Doubt, Grant, Location, Notes, Refresh, Rejection
 from vault_ticket_plugin.refresh import grant_document
 from vault_ticket_plugin.secret import Secret
 
@@ -30,7 +30,7 @@ def test_what_a_person_wrote_by_hand_is_a_grant() -> None:
     assert grant.refresh_token == Secret("a-1")
     assert grant.client_id == "4711"
     assert grant.version == 3
-    assert (grant.claim, grant.doubt, grant.rejection, grant.not_before, grant.refreshed) == (None,) * 5
+    assert grant.notes == Notes()
 
 
 def test_the_version_that_a_person_wrote_counts_as_seeded_then() -> None:
@@ -70,15 +70,10 @@ def test_what_can_not_be_a_grant_is_refused_without_quoting_it(data: dict[str, A
 def test_notes_are_read_as_they_were_written() -> None:
     written = grant_document.with_notes(
         read({"refresh_token": "a-1"}),
-        claim=CLAIM,
-        doubt=DOUBT,
-        rejection=REJECTION,
-        not_before=NOW + 60,
-        refreshed=REFRESH,
+        Notes(claim=CLAIM, doubt=DOUBT, rejection=REJECTION, not_before=NOW + 60, refreshed=REFRESH),
     )
     again = read(written.document)
-    assert (again.claim, again.doubt, again.rejection, again.refreshed) == (CLAIM, DOUBT, REJECTION, REFRESH)
-    assert again.not_before == NOW + 60
+    assert again.notes == Notes(CLAIM, DOUBT, REJECTION, NOW + 60, REFRESH)
     assert again.seeded_at == NOW
 
 
@@ -86,15 +81,15 @@ def test_notes_are_read_as_they_were_written() -> None:
 def test_a_claim_that_does_not_say_when_it_was_made_is_a_claim(at: object) -> None:
     """As older versions wrote it, or a person's edit left it: what it forbids stands."""
     old = CLAIM._replace(at=None)
-    document = dict(grant_document.with_notes(read({"refresh_token": "a-1"}), claim=old).document)
-    assert "at" not in document[grant_document.NOTES]["claim"]
-    document[grant_document.NOTES]["claim"]["at"] = at
-    assert read(document).claim == old
+    document = dict(grant_document.with_notes(read({"refresh_token": "a-1"}), Notes(claim=old)).document)
+    assert "at" not in document[grant_document.NOTES_KEY]["claim"]
+    document[grant_document.NOTES_KEY]["claim"]["at"] = at
+    assert read(document).notes.claim == old
 
 
 def test_a_note_that_is_not_given_is_taken_out() -> None:
-    noted = grant_document.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM, doubt=DOUBT)
-    assert set(grant_document.with_notes(noted, doubt=DOUBT).document[grant_document.NOTES]) == {
+    noted = grant_document.with_notes(read({"refresh_token": "a-1"}), Notes(claim=CLAIM, doubt=DOUBT))
+    assert set(grant_document.with_notes(noted, Notes(doubt=DOUBT)).document[grant_document.NOTES_KEY]) == {
         "in_doubt",
         "seeded_at",
     }
@@ -102,13 +97,13 @@ def test_a_note_that_is_not_given_is_taken_out() -> None:
 
 def test_a_claim_never_ends_before_its_holder_thinks_so() -> None:
     """Times are written in whole seconds, rounded up."""
-    noted = grant_document.with_notes(read({"refresh_token": "a-1"}), claim=Claim("id", "h", NOW + 0.001, "f"))
-    claim = read(noted.document).claim
+    noted = grant_document.with_notes(read({"refresh_token": "a-1"}), Notes(claim=Claim("id", "h", NOW + 0.001, "f")))
+    claim = read(noted.document).notes.claim
     assert claim is not None
     assert claim.until == NOW + 1
 
 
-keys = st.text(min_size=1).filter(lambda key: key not in {"refresh_token", "client_id", grant_document.NOTES})
+keys = st.text(min_size=1).filter(lambda key: key not in {"refresh_token", "client_id", grant_document.NOTES_KEY})
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -119,19 +114,19 @@ values = st.recursive(
 @given(others=st.dictionaries(keys, values, max_size=4))
 def test_keys_of_others_survive_every_rewrite(others: dict[str, Any]) -> None:
     grant = read({**others, "refresh_token": "a-1", "client_id": "4711"})
-    claimed = grant_document.with_notes(grant, claim=CLAIM)
+    claimed = grant_document.with_notes(grant, Notes(claim=CLAIM))
     rotated = grant_document.with_token(claimed, Secret("a-2"))
-    freed = grant_document.with_notes(rotated, refreshed=REFRESH)
-    found = {key: value for key, value in freed.document.items() if key != grant_document.NOTES}
+    freed = grant_document.with_notes(rotated, Notes(refreshed=REFRESH))
+    found = {key: value for key, value in freed.document.items() if key != grant_document.NOTES_KEY}
     assert found == {**others, "refresh_token": "a-2", "client_id": "4711"}
 
 
 @given(notes=values | st.fixed_dictionaries({"claim": values, "in_doubt": values, "not_before": values}))
 def test_notes_that_make_no_sense_count_as_not_there(notes: Any) -> None:
     """A person may have edited them; the refresh token is good all the same."""
-    grant = read({"refresh_token": "a-1", grant_document.NOTES: notes})
+    grant = read({"refresh_token": "a-1", grant_document.NOTES_KEY: notes})
     assert grant.refresh_token == Secret("a-1")
-    assert grant.claim is None
+    assert grant.notes.claim is None
 
 
 @pytest.mark.parametrize(
@@ -145,32 +140,28 @@ def test_notes_that_make_no_sense_count_as_not_there(notes: Any) -> None:
     ],
 )
 def test_half_a_claim_is_none(claim: dict[str, Any]) -> None:
-    assert read({"refresh_token": "a-1", grant_document.NOTES: {"claim": claim}}).claim is None
+    assert read({"refresh_token": "a-1", grant_document.NOTES_KEY: {"claim": claim}}).notes.claim is None
 
 
 def test_a_rotated_token_takes_what_was_noted_of_the_old_one_with_it() -> None:
     noted = grant_document.with_notes(
         read({"refresh_token": "a-1"}),
-        claim=CLAIM,
-        doubt=DOUBT,
-        rejection=REJECTION,
-        not_before=NOW,
-        refreshed=REFRESH,
+        Notes(claim=CLAIM, doubt=DOUBT, rejection=REJECTION, not_before=NOW, refreshed=REFRESH),
     )
     rotated = grant_document.with_token(noted, Secret("a-2"))
     assert rotated.document["refresh_token"] == "a-2"
-    assert set(rotated.document[grant_document.NOTES]) == {"claim", "refreshed", "seeded_at"}
-    assert (rotated.claim, rotated.doubt, rotated.rejection, rotated.not_before) == (CLAIM, None, None, None)
+    assert set(rotated.document[grant_document.NOTES_KEY]) == {"claim", "refreshed", "seeded_at"}
+    assert rotated.notes == Notes(claim=CLAIM, refreshed=REFRESH)
 
 
 def test_a_seed_has_nothing_of_what_was_there() -> None:
-    assert grant_document.seed(Secret("a-1"), None, NOW) == {
+    assert grant_document.new_document(Secret("a-1"), None, NOW) == {
         "refresh_token": "a-1",
-        grant_document.NOTES: {"seeded_at": "2027-01-15T08:00:00Z"},
+        grant_document.NOTES_KEY: {"seeded_at": "2027-01-15T08:00:00Z"},
     }
-    assert grant_document.seed(Secret("a-1"), "4711", NOW)["client_id"] == "4711"
+    assert grant_document.new_document(Secret("a-1"), ClientIdentity("4711"), NOW)["client_id"] == "4711"
 
 
 def test_a_grant_shows_no_token() -> None:
-    grant = grant_document.with_notes(read({"refresh_token": "a-1"}), claim=CLAIM)
+    grant = grant_document.with_notes(read({"refresh_token": "a-1"}), Notes(claim=CLAIM))
     assert "a-1" not in repr(grant)

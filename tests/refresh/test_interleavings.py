@@ -40,7 +40,7 @@ class WatchedServer(FakeAuthServer):
         super().__init__(time)
         self.model = model
 
-    def refresh(self, token: str, client_id: str | None) -> tuple[str, str]:
+    def refresh(self, token: str, client_id: str) -> tuple[str, str]:
         call = now_running()
         assert call is not None
         self.model.judge_spend(call, token)
@@ -184,10 +184,10 @@ class Protocol(RuleBasedStateMachine):
         if not self.server.current(token) and not self.server.family(token).revoked:
             mine = Secret(token).fingerprint()
             # Noted when it was claimed; a journal's late save hands the doubt on to the token that it brings.
-            claimed = grant.claim is not None and grant.claim.holder == call.process.holder
-            about = {grant.doubt.fingerprint} if grant.doubt is not None else set()
-            if about and claimed and grant.claim is not None:
-                about.add(grant.claim.fingerprint)
+            claimed = grant.notes.claim is not None and grant.notes.claim.holder == call.process.holder
+            about = {grant.notes.doubt.fingerprint} if grant.notes.doubt is not None else set()
+            if about and claimed and grant.notes.claim is not None:
+                about.add(grant.notes.claim.fingerprint)
             assert mine in about or self.lost.get(call) == token, "a rotated token is spent, and nobody had a doubt"
             assert not call.host.waiting(), "a token is spent though the journal has what it was rotated to"
 

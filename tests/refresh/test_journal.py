@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vault_ticket_plugin.errors import SaveFailed, StoredDataInvalid, VaultUnreachable
 from vault_ticket_plugin.folder import Folder
-from vault_ticket_plugin.model import Location
+from vault_ticket_plugin.model import ClientIdentity, Location
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.secret import Secret
 
@@ -28,11 +28,11 @@ ENTRY = Entry(
     where=Location("secret", "ticket/support/grant"),
     spent="fedcba9876543210",
     refresh_token=Secret(MARK),
-    client_id=None,
+    client=None,
     at=1_800_000_000.5,
     version=7,
 )
-SEED = replace(ENTRY, kind="seed", client_id="4711")
+SEED = replace(ENTRY, kind="seed", client=ClientIdentity("4711"))
 
 
 @pytest.fixture

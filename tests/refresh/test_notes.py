@@ -6,8 +6,8 @@ import pytest
 
 from tests.fakes import CLIENT
 from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
-from vault_ticket_plugin.model import Claim, Doubt, Grant
-from vault_ticket_plugin.refresh import notes
+from vault_ticket_plugin.model import Claim, Doubt, Grant, Notes
+from vault_ticket_plugin.refresh import notes, retry
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -19,11 +19,11 @@ WEB_1 = "web-1 (pid 7)"
 
 
 def claimed(deadline: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
-    return replace(GRANT, claim=Claim("id", WEB_1, deadline, fingerprint))
+    return replace(GRANT, notes=Notes(claim=Claim("id", WEB_1, deadline, fingerprint)))
 
 
 def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
-    return replace(GRANT, doubt=Doubt(fingerprint, WEB_1, NOW - age))
+    return replace(GRANT, notes=Notes(doubt=Doubt(fingerprint, WEB_1, NOW - age)))
 
 
 def known(grant: Grant, patient: bool = True) -> Exception | None:
@@ -50,7 +50,9 @@ def test_a_claim_that_ended_unreleased_leaves_its_token_in_doubt_since_it_was_ma
 def test_a_doubt_begins_when_its_claim_was_made_whatever_our_own_claims_time_is(claim_time: float) -> None:
     """The dead holder may have had another `claim_time` in its configuration."""
     claim = Claim("id", WEB_1, NOW - 1, TOKEN.fingerprint(), at=NOW - 41)
-    found = notes.unresolved_spend(replace(GRANT, claim=claim), replace(PROFILE, claim_time=claim_time), NOW)
+    found = notes.unresolved_spend(
+        replace(GRANT, notes=Notes(claim=claim)), replace(PROFILE, claim_time=claim_time), NOW
+    )
     assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
 
 
@@ -66,7 +68,9 @@ def test_a_doubt_about_another_token_is_no_doubt_about_this_one() -> None:
 
 def test_a_noted_doubt_stays_with_whom_it_names() -> None:
     """A second holder that dies too does not hide who was first."""
-    grant = replace(doubted(100), claim=Claim("id", "web-2", NOW - 1, TOKEN.fingerprint()))
+    noted = doubted(100)
+    claim = Claim("id", "web-2", NOW - 1, TOKEN.fingerprint())
+    grant = replace(noted, notes=noted.notes._replace(claim=claim))
     found = notes.unresolved_spend(grant, PROFILE, NOW)
     assert found is not None
     assert found.holder == WEB_1
@@ -86,7 +90,7 @@ def test_a_token_in_doubt_is_left_alone_past_the_grace_while_a_ticket_is_at_hand
 
 
 def test_a_latched_token_is_not_asked_about_again() -> None:
-    grant = replace(GRANT, rejection=notes.rejection_of(GRANT, PROFILE, "invalid_grant", NOW, "web-2"))
+    grant = replace(GRANT, notes=Notes(rejection=notes.rejection_of(GRANT, PROFILE, "invalid_grant", NOW, "web-2")))
     error = known(grant)
     assert isinstance(error, GrantRejected)
     assert "web-2" in str(error)
@@ -105,11 +109,11 @@ def test_a_latched_token_is_not_asked_about_again() -> None:
 )
 def test_the_latch_holds_for_that_token_client_and_url_only(grant: Grant, profile: Profile) -> None:
     rejection = notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")
-    notes.raise_known_failure(replace(grant, rejection=rejection), profile, NOW, patient=True)
+    notes.raise_known_failure(replace(grant, notes=Notes(rejection=rejection)), profile, NOW, patient=True)
 
 
 def test_the_latch_says_no_to_the_client_as_such() -> None:
-    grant = replace(GRANT, rejection=notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2"))
+    grant = replace(GRANT, notes=Notes(rejection=notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")))
     error = known(grant)
     assert isinstance(error, ClientRejected)
     assert error.exit_code == 78
@@ -117,16 +121,16 @@ def test_the_latch_says_no_to_the_client_as_such() -> None:
 
 
 def test_a_pause_that_the_server_asked_for_is_kept_until_it_is_over() -> None:
-    error = known(replace(GRANT, not_before=NOW + 40))
+    error = known(replace(GRANT, notes=Notes(not_before=NOW + 40)))
     assert isinstance(error, EndpointUnavailable)
     assert not isinstance(error, SpendInDoubt)
     assert error.retry_after == 40
-    assert known(replace(GRANT, not_before=NOW)) is None
+    assert known(replace(GRANT, notes=Notes(not_before=NOW))) is None
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(30.0, 30.0), (1e9, notes.MAX_RETRY_AFTER), (None, None)])
+@pytest.mark.parametrize(("asked", "kept"), [(30.0, 30.0), (1e9, retry.MAX_RETRY_AFTER), (None, None)])
 def test_no_server_can_ask_for_more_than_an_hour(asked: float | None, kept: float | None) -> None:
-    found = notes.retry_not_before(EndpointUnavailable("busy", "", asked), NOW)
+    found = notes.retry_not_before(EndpointUnavailable("busy", retry_after=asked), NOW)
     assert found == (None if kept is None else NOW + kept)
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.fakes import CLIENT, fail_once
 from tests.world import GRANT_IDENTITY, PROFILE, World
 from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
-from vault_ticket_plugin.model import Claim, Doubt, Grant
+from vault_ticket_plugin.model import Claim, ClientIdentity, Doubt, Grant
 from vault_ticket_plugin.refresh import rotation
 from vault_ticket_plugin.refresh.journal import Entry
 from vault_ticket_plugin.secret import Secret
@@ -22,7 +22,7 @@ def entry(world: World, spent: str = "a-1", kind: Literal["rotation", "seed"] = 
         where=PROFILE.grant,
         spent=Secret(spent).fingerprint(),
         refresh_token=Secret("a-2"),
-        client_id=CLIENT,
+        client=ClientIdentity(CLIENT),
         at=world.time.now,
         version=version,
     )
@@ -193,7 +193,7 @@ def test_a_replay_notes_that_somebody_else_tried_the_spent_token_meanwhile(world
     process = world.host().process()
     waiting = replace(entry(world, version=2), claim="ours")
     assert rotation.replay(process.store, waiting, process.deadline())
-    doubt = world.grant().doubt
+    doubt = world.grant().notes.doubt
     if claimed_by == "ours":
         assert doubt is None
     else:

@@ -17,7 +17,7 @@ from vault_ticket_plugin.errors import (
     VaultDenied,
     VaultUnreachable,
 )
-from vault_ticket_plugin.model import Claim
+from vault_ticket_plugin.model import Claim, ClientIdentity
 from vault_ticket_plugin.secret import Secret
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
@@ -79,7 +79,7 @@ def test_a_wrong_client_changes_nothing(world: World) -> None:
     before = world.seed()
     one = desk(world)
     with pytest.raises(ClientRejected):
-        one.seeding.seed(Secret(world.server.issue()), "another", True, one.deadline())
+        one.storing.store_token(Secret(world.server.issue()), ClientIdentity("another"), True, one.deadline())
     assert world.token == before
 
 

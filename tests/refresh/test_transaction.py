@@ -78,7 +78,7 @@ def test_the_claim_names_its_holder_its_beginning_its_end_and_the_token(world: W
     token = world.seed()
     one = process(world)
     claims = []
-    one.endpoint.before = lambda _call, _token: claims.append(world.grant().claim)
+    one.endpoint.before = lambda _call, _token: claims.append(world.grant().notes.claim)
     one.refresh()
     claim = claims[0]
     assert claim is not None
@@ -94,7 +94,7 @@ def test_afterwards_the_grant_has_the_rotated_token_and_who_refreshed_it_and_no_
     ticket = one.refresh()
     assert world.token == "a-2"
     assert world.document()["owner"] == "team"
-    refreshed = world.grant().refreshed
+    refreshed = world.grant().notes.refreshed
     assert refreshed is not None
     assert (refreshed.holder, refreshed.ticket) == (one.holder, Secret(ticket).fingerprint())
     assert set(world.notes()) == {"refreshed", "seeded_at"}
@@ -142,7 +142,7 @@ def test_what_another_published_since_our_first_look_is_found_and_not_spent_agai
     one.store.before = meanwhile
     assert one.refresh() == "ticket-1"
     assert world.server.refreshes == 1
-    assert world.grant().claim is None
+    assert world.grant().notes.claim is None
 
 
 def test_after_a_re_seed_there_is_always_a_second_look(world: World) -> None:
@@ -170,7 +170,7 @@ def test_who_takes_over_from_a_holder_that_published_and_died_leaves_no_note_tha
     def meanwhile(call: str, path: str) -> None:
         if (call, path) == ("read", GRANT) and not over.store.calls:
             ended = Claim("their-id", WEB_9, world.time.now - 5, "another-token")
-            world.note(claim=ended, refreshed=world.grant().refreshed)
+            world.note(claim=ended, refreshed=world.grant().notes.refreshed)
             world.put_ticket(left=3600, token="theirs")
             assert over.refresh(demand=unwanted) == "theirs"
             assert over.store.calls.count(("write", GRANT)) == 2  # it took the claim over and gave it back
@@ -210,8 +210,8 @@ def test_a_second_look_that_finds_a_ticket_keeps_what_was_noted(world: World) ->
     one.store.before = meanwhile
     assert one.refresh() == "theirs"
     grant = world.grant()
-    assert (grant.claim, grant.doubt) == (None, doubt)
-    assert grant.rejection is not None
+    assert (grant.notes.claim, grant.notes.doubt) == (None, doubt)
+    assert grant.notes.rejection is not None
 
 
 # -- other holders
@@ -256,7 +256,7 @@ def test_the_claims_age_is_judged_by_the_servers_clock(world: World, skew: float
     one.endpoint.before = lambda _call, _token: spent_at.append(world.time.now)
     one.refresh()
     assert claim.until < spent_at[0] < claim.until + 3
-    assert world.grant().refreshed is not None
+    assert world.grant().notes.refreshed is not None
 
 
 def test_without_patience_nobody_is_waited_for(world: World) -> None:
@@ -286,7 +286,7 @@ def test_a_claim_whose_answer_was_lost_is_known_as_our_own(world: World, patient
     one = process(world)
     one.store.after = fail_once("write", CasMismatch("its answer was lost"), GRANT)
     assert one.refresh(patient=patient) == "ticket-1"
-    assert world.grant().claim is None
+    assert world.grant().notes.claim is None
     assert world.server.refreshes == 1
 
 
@@ -324,8 +324,8 @@ def test_an_edit_between_two_of_our_writes_is_kept(world: World, step: int) -> N
     one.store.before = edit
     assert one.refresh() == "ticket-1"
     assert (world.document()["owner"], world.token) == ("team", "a-2")
-    assert world.grant().claim is None
-    assert world.grant().refreshed is not None
+    assert world.grant().notes.claim is None
+    assert world.grant().notes.refreshed is not None
 
 
 def test_a_stale_standby_can_not_make_us_spend_a_rotated_token(world: World) -> None:
@@ -376,7 +376,7 @@ def test_a_persons_re_seed_wins_at_every_step(world: World, where: str) -> None:
         one.store.before = seed
     assert one.refresh().startswith("ticket-")
     assert world.token in {"b-1", "b-2"}  # claimed after the re-seed, theirs was spent and rotated
-    assert world.grant().claim is None
+    assert world.grant().notes.claim is None
     assert world.host().waiting() == []
     assert world.server.current(world.token)
     assert world.server.reuses == 0
@@ -413,7 +413,7 @@ def test_a_token_that_turns_out_dead_while_a_person_stores_another_is_tried_no_m
     one.endpoint.before = seed
     assert one.refresh() == "ticket-1"
     assert one.endpoint.seen == ["a-1", "b-1"]
-    assert world.grant().rejection is None
+    assert world.grant().notes.rejection is None
     assert world.token == "b-2"
 
 
@@ -430,7 +430,7 @@ def test_a_patch_of_the_token_that_leaves_our_notes_in_wins_too(world: World) ->
 
     one.endpoint.before = patch
     assert one.refresh() == "ticket-1"
-    assert world.grant().rejection is None
+    assert world.grant().notes.rejection is None
     assert world.token == "b-2"
 
 
@@ -446,7 +446,7 @@ def test_a_dead_token_is_latched_for_every_host(world: World) -> None:
     with pytest.raises(GrantRejected, match="web-1"):
         other.refresh()
     assert other.endpoint.seen == []
-    assert world.grant().claim is None
+    assert world.grant().notes.claim is None
     assert world.token == "a-1"
 
 
@@ -461,7 +461,7 @@ def test_a_refused_client_is_latched_until_the_client_is_corrected(world: World)
     assert again.endpoint.seen == []
     world.edit(client_id=CLIENT)
     assert world.host().process(by_grant).refresh() == "ticket-1"
-    assert world.grant().rejection is None
+    assert world.grant().notes.rejection is None
 
 
 def test_a_re_seed_clears_the_latch(world: World) -> None:
@@ -471,7 +471,7 @@ def test_a_re_seed_clears_the_latch(world: World) -> None:
         process(world).refresh()
     world.edit(refresh_token=world.server.issue())
     assert process(world, "web-2").refresh() == "ticket-1"
-    assert world.grant().rejection is None
+    assert world.grant().notes.rejection is None
 
 
 def test_force_asks_again_what_is_latched(world: World) -> None:
@@ -481,7 +481,7 @@ def test_force_asks_again_what_is_latched(world: World) -> None:
         process(world).refresh()
     world.server.family("a-1").revoked = False
     assert process(world).refresh(demand=Demand(force=True)) == "ticket-1"
-    assert world.grant().rejection is None
+    assert world.grant().notes.rejection is None
 
 
 def test_a_forced_try_that_does_not_get_through_keeps_the_latch(world: World) -> None:
@@ -493,7 +493,7 @@ def test_a_forced_try_that_does_not_get_through_keeps_the_latch(world: World) ->
     one.endpoint.next = [Fault("unreachable")] * 99
     with pytest.raises(EndpointUnavailable):
         one.refresh(demand=Demand(force=True))
-    assert world.grant().rejection is not None
+    assert world.grant().notes.rejection is not None
 
 
 # -- the endpoint is away
@@ -570,7 +570,7 @@ def test_a_lost_answer_is_asked_for_once_more(world: World) -> None:
     one.endpoint.next = [Fault("lost", processed=True)]
     assert one.refresh() == "ticket-2"
     assert (world.token, world.server.repeats, world.server.reuses) == ("a-2", 1, 0)
-    assert world.grant().doubt is None
+    assert world.grant().notes.doubt is None
 
 
 def test_a_second_lost_answer_is_left_in_doubt(world: World) -> None:
@@ -582,9 +582,9 @@ def test_a_second_lost_answer_is_left_in_doubt(world: World) -> None:
         one.refresh()
     assert len(one.endpoint.seen) == 2
     grant = world.grant()
-    assert grant.claim is None
-    assert grant.doubt is not None
-    assert (grant.doubt.holder, grant.doubt.fingerprint) == (one.holder, Secret("a-1").fingerprint())
+    assert grant.notes.claim is None
+    assert grant.notes.doubt is not None
+    assert (grant.notes.doubt.holder, grant.notes.doubt.fingerprint) == (one.holder, Secret("a-1").fingerprint())
 
 
 def test_with_no_grace_configured_a_lost_answer_is_not_asked_for_again(world: World) -> None:
@@ -605,7 +605,7 @@ def test_the_next_holder_gets_the_same_pair_from_a_server_with_a_grace(world: Wo
     with pytest.raises(SpendInDoubt):
         one.refresh()
     assert process(world, "web-2").refresh() == "ticket-3"
-    assert (world.token, world.grant().doubt, world.server.reuses) == ("a-2", None, 0)
+    assert (world.token, world.grant().notes.doubt, world.server.reuses) == ("a-2", None, 0)
 
 
 def test_the_next_holder_says_precisely_who_lost_the_answer(world: World) -> None:
@@ -646,7 +646,7 @@ def test_a_doubt_stays_with_who_had_it_first(world: World) -> None:
         one.endpoint.next = [Fault("lost"), Fault("lost")]
         with pytest.raises(SpendInDoubt):
             one.refresh()
-    doubt = world.grant().doubt
+    doubt = world.grant().notes.doubt
     assert doubt is not None
     assert doubt.holder == first.holder
 
@@ -668,9 +668,9 @@ def test_what_is_not_oauth_leaves_a_doubt(world: World, fault: Fault) -> None:
     with pytest.raises(ProtocolError):
         one.refresh()
     grant = world.grant()
-    assert grant.claim is None
-    assert grant.doubt is not None
-    assert grant.doubt.holder == one.holder
+    assert grant.notes.claim is None
+    assert grant.notes.doubt is not None
+    assert grant.notes.doubt.holder == one.holder
 
 
 def test_being_interrupted_while_spending_leaves_a_doubt_and_no_claim(world: World) -> None:
@@ -685,8 +685,8 @@ def test_being_interrupted_while_spending_leaves_a_doubt_and_no_claim(world: Wor
     with pytest.raises(SystemExit):
         one.refresh()
     grant = world.grant()
-    assert grant.claim is None
-    assert grant.doubt is not None
+    assert grant.notes.claim is None
+    assert grant.notes.doubt is not None
 
 
 def test_an_answer_without_a_ticket_does_not_lose_the_token_that_came_with_it(world: World) -> None:
@@ -695,7 +695,7 @@ def test_an_answer_without_a_ticket_does_not_lose_the_token_that_came_with_it(wo
     one.endpoint.next = [Fault("no_ticket", processed=True)]
     with pytest.raises(ProtocolError):
         one.refresh()
-    assert (world.token, world.grant().claim) == ("a-2", None)
+    assert (world.token, world.grant().notes.claim) == ("a-2", None)
     assert process(world).refresh() == "ticket-2"
 
 
@@ -731,7 +731,7 @@ def test_where_vault_can_not_take_the_token_the_disk_does(world: World, caplog: 
     assert "sealed" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING
     assert "a-2" not in caplog.text
-    assert world.grant().claim is not None
+    assert world.grant().notes.claim is not None
     assert world.published() is None
 
 
@@ -768,7 +768,7 @@ def test_a_ticket_that_can_not_be_published_is_handed_out(world: World, caplog: 
     one = process(world)
     one.store.before = fail_once("expire", VaultDenied("Vault denies POST", ""))
     assert one.refresh() == "ticket-1"
-    assert (world.token, world.grant().claim, world.published()) == ("a-2", None, None)
+    assert (world.token, world.grant().notes.claim, world.published()) == ("a-2", None, None)
     assert "was not published" in caplog.text
     assert process(world, "web-2").refresh() == "ticket-2"
 
@@ -778,7 +778,7 @@ def test_a_claim_that_can_not_be_given_back_ends_by_itself(world: World) -> None
     one = process(world)
     one.store.before = fail_once("write", VaultUnreachable("sealed"), GRANT, skip=2)
     assert one.refresh() == "ticket-1"
-    assert world.grant().claim is not None
+    assert world.grant().notes.claim is not None
     assert process(world, "web-2").refresh(demand=Demand(force=True, unwanted=Secret("ticket-1"))) == "ticket-2"
     assert world.server.reuses == 0
 
@@ -797,7 +797,7 @@ def test_nothing_is_spent_where_too_little_of_the_claim_is_left(world: World) ->
     with pytest.raises(VaultUnreachable, match="nothing was spent"):
         one.refresh()
     assert one.endpoint.seen == []
-    assert world.grant().claim is None
+    assert world.grant().notes.claim is None
 
 
 def test_a_late_save_takes_no_claim_from_the_holder_after_us(world: World) -> None:
@@ -813,8 +813,8 @@ def test_a_late_save_takes_no_claim_from_the_holder_after_us(world: World) -> No
     one.store.before = takeover
     assert one.refresh() == "ticket-1"
     grant = world.grant()
-    assert grant.claim is not None
-    assert (grant.claim.holder, world.token) == (WEB_9, "a-2")
+    assert grant.notes.claim is not None
+    assert (grant.notes.claim.holder, world.token) == (WEB_9, "a-2")
 
 
 @pytest.mark.parametrize("problem", [VaultUnreachable("sealed"), VaultDenied("Vault denies POST")])
@@ -850,5 +850,5 @@ def test_where_the_client_id_is_missing_the_claim_is_given_back_and_nothing_is_i
     one.endpoint.before = fail_once("spend", ConfigError("profile support has no Client ID"))
     with pytest.raises(ConfigError):
         one.refresh()
-    assert world.grant().claim is None
-    assert world.grant().doubt is None
+    assert world.grant().notes.claim is None
+    assert world.grant().notes.doubt is None

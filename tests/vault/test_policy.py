@@ -8,14 +8,14 @@ from tests.support.cli import Host
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.settings.profile import Profile
-from vault_ticket_plugin.vault import policy
+from vault_ticket_plugin.vault import paths, policy
 
 POLICIES = Path(__file__).parents[2] / "policies"
-COMMON = {policy.RENEW_SELF: ("update",), policy.WRAP: ("update",)}
+COMMON = {paths.RENEW_SELF: ("update",), paths.WRAP: ("update",)}
 OWN = Profile("billing", grant=Location("team/kv", "a/grant"), ticket=Location("team/kv", "a/token"))
 
 
-def paths(role: policy.Role, profile: Profile) -> dict[str, tuple[str, ...]]:
+def granted(role: policy.Role, profile: Profile) -> dict[str, tuple[str, ...]]:
     return {rule.path: rule.capabilities for rule in policy.rules(role, profile)}
 
 
@@ -33,21 +33,21 @@ def test_a_profile_at_the_default_paths_has_the_same_rules_for_itself_alone(role
 
 
 def test_own_paths_are_named_part_by_part() -> None:
-    assert paths("reader", OWN) == {"team/kv/data/a/token": ("read",), **COMMON}
-    assert "team/kv/metadata/a/grant" in paths("operator", OWN)
-    assert "team/kv/destroy/a/token" in paths("refresher", OWN)
+    assert granted("reader", OWN) == {"team/kv/data/a/token": ("read",), **COMMON}
+    assert "team/kv/metadata/a/grant" in granted("operator", OWN)
+    assert "team/kv/destroy/a/token" in granted("refresher", OWN)
 
 
 def test_a_ticket_on_kv_v1_has_one_path_and_no_metadata() -> None:
     profile = Profile("billing", grant=OWN.grant, ticket=Location("old", "a/token", 1))
-    assert paths("reader", profile) == {"old/a/token": ("read",), **COMMON}
-    assert paths("refresher", profile)["old/a/token"] == ("create", "read", "update", "delete")
-    assert paths("operator", profile)["old/a/token"] == ("create", "read", "update")
-    assert not [path for role in policy.ROLES for path in paths(role, profile) if path.startswith("old/metadata")]
+    assert granted("reader", profile) == {"old/a/token": ("read",), **COMMON}
+    assert granted("refresher", profile)["old/a/token"] == ("create", "read", "update", "delete")
+    assert granted("operator", profile)["old/a/token"] == ("create", "read", "update")
+    assert not [path for role in policy.ROLES for path in granted(role, profile) if path.startswith("old/metadata")]
 
 
 def test_only_the_refresher_may_read_a_grant() -> None:
-    readers = [role for role in policy.ROLES if "read" in paths(role, OWN).get("team/kv/data/a/grant", ())]
+    readers = [role for role in policy.ROLES if "read" in granted(role, OWN).get("team/kv/data/a/grant", ())]
     assert readers == ["refresher"]
 
 

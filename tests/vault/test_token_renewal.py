@@ -10,7 +10,8 @@ from tests.support.process import wait_until
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import Auth, VaultSettings
-from vault_ticket_plugin.vault.login import log_in
+from vault_ticket_plugin.vault.judgement import VaultRequest
+from vault_ticket_plugin.vault.logins import log_in
 from vault_ticket_plugin.vault.session import VaultSession
 from vault_ticket_plugin.vault.token_renewal import LATEST, RETRY, keep_token
 
@@ -39,7 +40,7 @@ def approle(bao: DevServer, tmp_path: Path, **params: Any) -> Auth:
 
 def own(session: VaultSession) -> tuple[str, float]:
     """Accessor and remaining seconds of the session's token."""
-    data = session.call("GET", "auth/token/lookup-self", deadline()).body["data"]
+    data = session.send(VaultRequest("GET", "auth/token/lookup-self"), deadline()).body["data"]
     return data["accessor"], data["ttl"]
 
 

@@ -17,6 +17,7 @@ from vault_ticket_plugin.formats.env import ENVIRONMENT_NAME
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT, Settings
 from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.vault.paths import LOOKUP_SELF
 
 Mode = Literal["plugin", "secret", "env", "exec"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -32,7 +33,7 @@ MIN_HEARTBEAT, MAX_HEARTBEAT = 1, 60
 # The agent waits this long for more changes before it restarts its child, which then may take its time to stop.
 EXEC_DEBOUNCE, EXEC_RESTART = 2, 3
 # What any token may read of itself: every read of it makes the agent run its templates.
-HEARTBEAT_PATH = "auth/token/lookup-self"
+HEARTBEAT_PATH = LOOKUP_SELF
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def bar(share: float, width: int = BAR_WIDTH) -> str:
     return full * cells + empty * (width - cells)
 
 
-def broken(text: str, indent: int) -> str:
+def wrap_text(text: str, indent: int) -> str:
     """`text` in lines that fit the terminal beside `indent` columns; as it is where nobody looks at it."""
     if not on_terminal():
         return text

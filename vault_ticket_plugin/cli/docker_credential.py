@@ -44,7 +44,7 @@ def docker_credential(profile: str, verb: str, username: str) -> None:
     Docker calls a program named docker-credential-NAME in the PATH: docs/formats.md has the two lines. As it wants,
     the reason of a failure is on standard output too, and the exit code is 1.
     """
-    asked = terminal.question().strip()
+    asked = terminal.read_stdin().strip()
     try:
         settings, wanted = common.load_profile(profile)
         if verb == "list":
@@ -80,7 +80,7 @@ def _store(settings: Settings, profile: Profile, asked: str, username: str) -> N
 
 def _ticket(settings: Settings, profile: Profile) -> Ticket:
     with wired(settings, os.environ) as wiring:
-        return wiring.issuer(profile).ticket(Demand(), Deadline.after(settings.timeout))
+        return wiring.ticket(profile.name, Demand(), Deadline.after(settings.timeout)).ticket
 
 
 def _nothing_kept(profile: Profile, address: str, verb: str) -> ConfigError:

@@ -10,7 +10,7 @@ from collections import Counter
 import click
 
 from vault_ticket_plugin.cli import common
-from vault_ticket_plugin.cli.colour import Colour, broken, on_terminal, paint, show
+from vault_ticket_plugin.cli.colour import Colour, on_terminal, paint, show, wrap_text
 from vault_ticket_plugin.doctor.checks import CHECK_NAMES, examine
 from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, Status
@@ -73,9 +73,9 @@ def _line(finding: Finding) -> str:
     start = f"{paint(finding.status, colour, dim=dim, bold=finding.status == 'fail')}  {finding.check:<{NAME_WIDTH}}  "
     if not on_terminal():
         return f"{start}{_sentence(finding.message, finding.hint)}\n"
-    text = start + paint(broken(finding.message, INDENT), dim=dim) + "\n"
+    text = start + paint(wrap_text(finding.message, INDENT), dim=dim) + "\n"
     if finding.hint:
-        text += f"{' ' * (INDENT - 2)}{paint('→', colour)} {broken(finding.hint, INDENT)}\n"
+        text += f"{' ' * (INDENT - 2)}{paint('→', colour)} {wrap_text(finding.hint, INDENT)}\n"
     return text
 
 

@@ -9,28 +9,35 @@ import secrets
 import signal
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import click
 
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
-from vault_ticket_plugin.errors import ConfigError
+from vault_ticket_plugin.errors import BY_SIGNAL, COMMAND_NOT_EXECUTABLE, COMMAND_NOT_FOUND, ConfigError
 from vault_ticket_plugin.formats.env import ENVIRONMENT_NAME
 from vault_ticket_plugin.formats.token import text_of
 from vault_ticket_plugin.host import supervise
 from vault_ticket_plugin.host.cache import open_runtime
-from vault_ticket_plugin.host.token_file import STALE_SECONDS, SUFFIX, FreshFile
-from vault_ticket_plugin.model import Demand, Ticket
+from vault_ticket_plugin.host.token_file import STALE_SECONDS, SUFFIX, TokenFile
+from vault_ticket_plugin.model import Demand, LiveTicket
 from vault_ticket_plugin.settings.load import Settings
-from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.wiring import wired
 
 # WLCG bearer token discovery: a client looks at the first, then at the file that the second names.
 BEARER_TOKEN, BEARER_TOKEN_FILE = "BEARER_TOKEN", "BEARER_TOKEN_FILE"
 A_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-# What env(1) and the shells return for a command that can't be run, and that is not there.
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
-BY_SIGNAL = 128
+
+
+class LoginEachTime(NamedTuple):
+    """`TicketSource` (ports.py). Each time with a login of its own, given back: a command may run for weeks."""
+
+    settings: Settings
+
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        with wired(self.settings, os.environ) as wiring:
+            return wiring.ticket(profile, demand, deadline)
 
 
 class BeforeACommand(click.Command):
@@ -86,44 +93,39 @@ def exec(profile: str, variable: str | None, in_file: bool, min_ttl: float, comm
     if not A_VARIABLE.fullmatch(name):
         raise click.BadParameter("a variable's name has letters, digits and _", param_hint="--env")
     settings, wanted = common.load_profile(profile)
-    ticket, left = _ask(settings, wanted, Demand(min_ttl=min_ttl))
+    source = LoginEachTime(settings)
+    live = source.ticket(wanted.name, Demand(min_ttl=min_ttl), Deadline.after(settings.timeout))
     if not in_file:
-        _run(command, lambda: supervise.become(command, {**os.environ, name: text_of(ticket.access_token)}))
+        _run(command, lambda: supervise.become(command, {**os.environ, name: text_of(live.ticket.access_token)}))
         return
     folder = open_runtime(os.environ)
     if folder is None:
         raise ConfigError("there is no folder for the token's file", "Set XDG_RUNTIME_DIR to one that is yours alone.")
     with folder:
-        file = FreshFile(
+        file = TokenFile(
             folder=folder,
             name=f"{wanted.name}-{secrets.token_hex(8)}{SUFFIX}",
-            ask=lambda: _ask(settings, wanted, Demand()),
+            source=source,
+            profile=wanted.name,
             windows=wanted.windows,
             clock=HOST_CLOCK,
+            seconds=settings.timeout,
         )
-        status = _run(command, lambda: _with_file(command, file, name, ticket, left))
+        status = _run(command, lambda: _with_file(command, file, name, live))
     _end_as(status)
 
 
-def _ask(settings: Settings, wanted: Profile, demand: Demand) -> tuple[Ticket, float]:
-    """Each time with a login of its own, which is given back: a command may run for weeks."""
-    with wired(settings, os.environ) as wiring:
-        issuer = wiring.issuer(wanted)
-        ticket = issuer.ticket(demand, Deadline.after(settings.timeout))
-        return ticket, issuer.left(ticket)
-
-
-def _with_file(command: tuple[str, ...], file: FreshFile, name: str, ticket: Ticket, left: float) -> int:
+def _with_file(command: tuple[str, ...], file: TokenFile, name: str, live: LiveTicket) -> int:
     environ = {**os.environ, name: file.path}
     if name == BEARER_TOKEN_FILE:
         environ.pop(BEARER_TOKEN, None)  # it would be preferred
     try:
-        file.write(ticket)
+        file.write(live.ticket)
         file.folder.sweep(SUFFIX, file.name, STALE_SECONDS)
     except OSError as error:
         raise ConfigError(f"{file.path} can't be written: {error.strerror}", "Correct its folder.") from None
     try:
-        return supervise.supervise(command, environ, partial(file.keep, ticket, left))
+        return supervise.supervise(command, environ, partial(file.keep, live))
     finally:
         file.folder.remove(file.name)  # where it could not even be started
 
@@ -134,7 +136,7 @@ def _run(command: tuple[str, ...], run: Callable[[], int]) -> int:
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         what = "is not there" if missing else f"can't be run ({(error.strerror or 'no reason given').lower()})"
-        code = NOT_FOUND if missing else NOT_EXECUTABLE
+        code = COMMAND_NOT_FOUND if missing else COMMAND_NOT_EXECUTABLE
         terminal.show_error(f"{command[0]} {what}", "", code)
         raise click.exceptions.Exit(code) from None
 

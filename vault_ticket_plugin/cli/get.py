@@ -13,7 +13,7 @@ from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.formats.interface import FormatContext
 from vault_ticket_plugin.formats.token import text_of
 from vault_ticket_plugin.issuer import Issuer
-from vault_ticket_plugin.model import Demand, Ticket
+from vault_ticket_plugin.model import Demand, LiveTicket
 from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
@@ -90,7 +90,7 @@ def get(
     form = formats.load(chosen)
     with terminal.report_errors_as(form):
         settings, wanted = common.load_profile(profile)
-        context = FormatContext(wanted, os.environ, terminal.question() if form.asks else "")
+        context = FormatContext(wanted, os.environ, terminal.read_stdin() if form.asks else "")
         text = form.early(context)
         if text is not None:
             terminal.show_credential(text + "\n")
@@ -98,11 +98,11 @@ def get(
         deadline = _deadline(settings.timeout if timeout is None else timeout)
         with wired(settings, os.environ, cached=not no_cache) as wiring:
             issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
-            ticket = _patiently(issuer, demand, deadline) if wait else issuer.ticket(demand, deadline)
+            live = _patiently(issuer, demand, deadline) if wait else issuer.ticket(demand, deadline)
             if wrap is None:
-                terminal.show_ticket(ticket, form, context)
+                terminal.show_ticket(live.ticket, form, context)
             else:
-                terminal.show_credential(text_of(wiring.wrap(ticket, wrap, deadline)) + "\n")
+                terminal.show_credential(text_of(wiring.wrap(live.ticket, wrap, deadline)) + "\n")
 
 
 def _deadline(timeout: float) -> Deadline:
@@ -110,12 +110,12 @@ def _deadline(timeout: float) -> Deadline:
     return Deadline.after(timeout, last=max(timeout, DEFAULT_TIMEOUT) + OVERTIME)
 
 
-def _patiently(issuer: Issuer, demand: Demand, deadline: Deadline) -> Ticket:
+def _patiently(issuer: Issuer, demand: Demand, deadline: Deadline) -> LiveTicket:
     """Vault and the token endpoint are asked no more often for that: the cooldown between tries holds here too."""
-    pauses = deadline.pauses(WAIT_INITIAL, WAIT_MAX)
+    backoff = deadline.backoff(WAIT_INITIAL, WAIT_MAX)
     while True:
         try:
             return issuer.ticket(demand, deadline)
         except VaultTicketError:
-            if next(pauses, None) is None:
+            if not backoff.sleep():
                 raise

@@ -26,7 +26,7 @@ def git_credential(profile: str, operation: str) -> None:
     \b
       git config --global credential.helper '!vault-ticket git-credential support'
     """
-    asked = git.question(terminal.question())
+    asked = git.question(terminal.read_stdin())
     if operation == "capability":
         terminal.show_credential(git.CAPABILITIES + "\n")
     if operation != "get":
@@ -34,5 +34,5 @@ def git_credential(profile: str, operation: str) -> None:
     settings, wanted = common.load_profile(profile)
     if git.is_ours(asked, wanted):
         with wired(settings, os.environ) as wiring:
-            ticket = wiring.issuer(wanted).ticket(Demand(), Deadline.after(settings.timeout))
-            terminal.show_credential(git.answer(ticket, asked) + "\n")
+            live = wiring.ticket(wanted.name, Demand(), Deadline.after(settings.timeout))
+            terminal.show_credential(git.answer(live.ticket, asked) + "\n")

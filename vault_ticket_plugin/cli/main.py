@@ -14,12 +14,9 @@ import click
 
 from vault_ticket_plugin import __version__
 from vault_ticket_plugin.cli import common, terminal
-from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.errors import BY_SIGNAL, VaultTicketError
 
 log = logging.getLogger(__name__)
-
-# What a shell reports for a process that a signal ended.
-BY_SIGNAL = 128
 
 EPILOG = """\
 Exit codes: 2 usage; 65 what Vault holds is not valid; 66 no grant stored; 69 Vault unreachable; 70 our bug; 74 a

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import click
 
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.cli import common
-from vault_ticket_plugin.cli.colour import Colour, bar, broken, on_terminal, paint, show
+from vault_ticket_plugin.cli.colour import Colour, bar, on_terminal, paint, show, wrap_text
 from vault_ticket_plugin.cli.table import show_table
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.durations import show_duration
@@ -34,7 +33,7 @@ def status(chosen: str) -> None:
         deadline = Deadline.after(settings.timeout)
         reports = [report(wiring, settings.profile(name), deadline) for name in names]
     if chosen == "json":
-        plain = [{key: value for key, value in asdict(one).items() if key != "exit_code"} for one in reports]
+        plain = [{key: value for key, value in one._asdict().items() if key != "exit_code"} for one in reports]
         show(json.dumps(plain, indent=2) + "\n")
     else:
         show("".join(_picture(reports)) if on_terminal() else _table(reports))
@@ -73,7 +72,7 @@ def _picture(reports: list[Report]) -> Iterator[str]:
 
 
 def _below(text: str, colour: Colour | None = None, dim: bool = False) -> str:
-    return f"{' ' * INDENT}{paint(broken(text, INDENT), colour, dim=dim)}\n"
+    return f"{' ' * INDENT}{paint(wrap_text(text, INDENT), colour, dim=dim)}\n"
 
 
 def _left(one: Report) -> str:

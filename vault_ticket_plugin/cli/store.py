@@ -11,7 +11,8 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.refresh.store_grant import Seeding
+from vault_ticket_plugin.model import ClientIdentity
+from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.wiring import Wiring, wired
 
 
@@ -47,7 +48,7 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             client = click.prompt("Client ID", err=True).strip()
         deadline = Deadline.after(settings.timeout)
         _save_what_waits(wiring, profile, deadline)
-        seeding = Seeding(
+        storing = StoreGrant(
             profile=wanted,
             store=wiring.store,
             endpoint=wiring.endpoint(wanted),
@@ -56,7 +57,7 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             clock=wiring.clock,
         )
         try:
-            seeding.seed(token, client, not no_verify, deadline)
+            storing.store_token(token, ClientIdentity(client), not no_verify, deadline)
         finally:
             # Where it failed, too: a journal may wait now, and what is cached must not hide it.
             wiring.cache(wanted).forget()

@@ -52,7 +52,7 @@ def append_credential(to: Appended) -> None:
         raise OutputLost(f"{to.path} can't be written ({(error.strerror or 'no reason given').lower()})") from None
 
 
-def question() -> str:
+def read_stdin() -> str:
     """What the calling program wrote to standard input; nothing where a person's terminal is there."""
     stream: TextIO | None = sys.stdin
     if stream is None or stream.isatty():

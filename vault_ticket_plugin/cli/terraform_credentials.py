@@ -43,5 +43,5 @@ def terraform_credentials(profile: str, verb: str, host: str) -> None:
         terminal.show_credential(terraform.credentials(None) + "\n")
         return
     with wired(settings, os.environ) as wiring:
-        ticket = wiring.issuer(wanted).ticket(Demand(), Deadline.after(settings.timeout))
-        terminal.show_credential(terraform.credentials(ticket) + "\n")
+        live = wiring.ticket(wanted.name, Demand(), Deadline.after(settings.timeout))
+        terminal.show_credential(terraform.credentials(live.ticket) + "\n")

@@ -1,6 +1,6 @@
 """The audit: one JSON object a line for everything that is done with a grant or a ticket. Never a secret.
 
-Nothing waits for it: `tell` puts an event into a queue, and one thread writes. Where the file can't be written the
+Nothing waits for it: `emit` puts an event into a queue, and one thread writes. Where the file can't be written the
 queue fills up, then events are dropped, and once it works again an event says how many were.
 """
 
@@ -60,7 +60,7 @@ class Audit:
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Never blocks."""
         rare = event.kind != "hand-out"
         if len(self._queue) >= (MAX_WAITING if rare else MAX_HAND_OUTS):

@@ -42,19 +42,19 @@ _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Hooks:
-    """`commands`: by what happens. `told`: how each one ended. Threads are started by the first command."""
+    """`commands`: by what happens. `on_finished`: how each one ended. Threads are started by the first command."""
 
     def __init__(
         self,
         commands: Mapping[str, tuple[str, ...]],
         timeout: float,
         environ: Mapping[str, str],
-        told: Callable[[str, Outcome], None] = lambda _what, _outcome: None,
+        on_finished: Callable[[str, Outcome], None] = lambda _what, _outcome: None,
     ) -> None:
         self._commands = commands
         self._timeout = timeout
         self._environ = passed_on(environ)
-        self._told = told
+        self._on_finished = on_finished
         self._condition = threading.Condition()
         self._waiting: dict[str, deque[Change]] = {}  # by profile
         self._turns: deque[str] = deque()  # profiles that something waits for and nothing runs for
@@ -68,7 +68,7 @@ class Hooks:
         with self._condition:
             self._commands, self._timeout = commands, timeout
 
-    def tell(self, change: Change) -> None:
+    def emit(self, change: Change) -> None:
         """Never blocks."""
         with self._condition:
             if change.what not in self._commands or self._closing:
@@ -80,7 +80,7 @@ class Hooks:
             if self._count >= MAX_WAITING:
                 if not waiting:
                     del self._waiting[change.profile]
-                self._told(change.what, "dropped")
+                self._on_finished(change.what, "dropped")
                 return
             waiting.append(change)
             self._count += 1
@@ -104,7 +104,7 @@ class Hooks:
             left = self._count
             for waiting in self._waiting.values():
                 for change in waiting:
-                    self._told(change.what, "dropped")
+                    self._on_finished(change.what, "dropped")
             self._waiting.clear()
             self._turns.clear()
             self._count = 0
@@ -129,7 +129,7 @@ class Hooks:
                 command, timeout = self._commands.get(change.what), self._timeout
             try:
                 if command is not None:
-                    self._told(change.what, run(command, self._environ | details(change), timeout, change))
+                    self._on_finished(change.what, run(command, self._environ | details(change), timeout, change))
             finally:
                 with self._condition:
                     self._running.discard(profile)

@@ -1,4 +1,4 @@
-"""Keeps the tickets of many profiles fresh, and in memory. Given `issue`, it knows nothing of Vault."""
+"""Keeps the tickets of many profiles fresh, and in memory. Given a source of tickets, it knows nothing of Vault."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.daemon.schedule import Schedule
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
-from vault_ticket_plugin.issuer import Issued, check_min_ttl
-from vault_ticket_plugin.model import CLOCK_STEP, Demand, Freshness, Ticket
+from vault_ticket_plugin.issuer import check_min_ttl
+from vault_ticket_plugin.model import CLOCK_STEP, Demand, Freshness, LiveTicket, Ticket
+from vault_ticket_plugin.ports import TicketSource
 from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
@@ -22,39 +23,26 @@ log = logging.getLogger(__name__)
 ROUND_SECONDS, ROUND_MAX = 25.0, 35.0
 # The clock that counts suspended time is looked at so often: a thread's wait does not count it.
 MAX_WAIT = 5.0
-# Errors that time alone does not mend: stored data, a missing grant, a denial, a dead grant, a configuration.
-FOR_A_PERSON = frozenset({65, 66, 77, 78})
 
 Standing = Literal["new", "good", "failing", "dead"]
-# A profile's ticket by the shortest safe way, and for how many seconds it is good; or an error of ours.
-Issue = Callable[[str, Demand, Deadline], tuple[Issued, float]]
-
-
-class Kept(NamedTuple):
-    """A ticket that was good for `left` seconds at the moment `at` of the monotonic clock."""
-
-    ticket: Ticket
-    left: float
-    at: float
-
-    def left_at(self, now: float) -> float:
-        return self.left - (now - self.at)
 
 
 class Change(NamedTuple):
-    """What a hook can be told. `error` where it is about one."""
+    """What a hook can be told."""
 
     what: Literal["refreshed", "failing", "dead", "recovered"]
     profile: str
     ticket: Ticket | None
     error: VaultTicketError | None = None
+    """If it is about one."""
 
 
 class State(NamedTuple):
-    """How a profile is: seconds that its ticket is good for (0 where there is none), and what fails."""
+    """How a profile is, and what fails."""
 
     standing: Standing
     left: float
+    """Seconds that its ticket is good for; 0 if there is none."""
     lifetime: float
     error: VaultTicketError | None
 
@@ -62,8 +50,8 @@ class State(NamedTuple):
 @dataclass(slots=True)
 class _Entry:
     profile: Profile
-    identity: str
-    kept: Kept | None = None
+    ticket_key: str
+    live: LiveTicket | None = None
     standing: Standing = "new"
     error: VaultTicketError | None = None
 
@@ -81,62 +69,62 @@ class Keeper:
         self._asking = 0
         self._wake = threading.Event()
         self._entries: dict[str, _Entry] = {}
-        self._issue: Issue | None = None
+        self._source: TicketSource | None = None
         self._free = workers
         self._beat = clock.monotonic()
 
-    def replace(self, profiles: Mapping[str, tuple[Profile, str]], issue: Issue) -> None:
+    def replace(self, profiles: Mapping[str, tuple[Profile, str]], source: TicketSource) -> None:
         """From now on these profiles, each with a fingerprint of all that decides which ticket it means.
 
         All are looked at anew, over the next while; tickets that still mean the same are handed out meanwhile.
         """
         with self._lock:
             old, self._entries = self._entries, {}
-            for name, (profile, identity) in profiles.items():
+            for name, (profile, ticket_key) in profiles.items():
                 entry = old.get(name)
-                if entry is not None and entry.identity == identity:
+                if entry is not None and entry.ticket_key == ticket_key:
                     entry.profile = profile
                     self._entries[name] = entry
                 else:
-                    self._entries[name] = _Entry(profile, identity)
+                    self._entries[name] = _Entry(profile, ticket_key)
             self._schedule.replace((), self._clock.monotonic())
             self._schedule.replace(self._entries, self._clock.monotonic())
-            self._issue = issue
+            self._source = source
         self._wake.set()
 
     def profile(self, name: str) -> Profile | None:
         entry = self._entries.get(name)
         return None if entry is None else entry.profile
 
-    def ready(self, name: str, min_ttl: float = 0.0) -> Kept | None:
+    def ready(self, name: str, min_ttl: float = 0.0) -> LiveTicket | None:
         """The ticket in memory, where it is good enough to be handed out without asking anybody."""
         entry = self._entries.get(name)
-        kept = entry.kept if entry is not None else None
-        if entry is None or kept is None:
+        live = entry.live if entry is not None else None
+        if entry is None or live is None:
             return None
-        left = kept.left_at(self._clock.monotonic())
-        least = max(entry.profile.windows.hard_for(kept.ticket.lifetime), min_ttl, CLOCK_STEP)
-        return kept if left > least else None
+        left = live.left(self._clock.monotonic())
+        least = max(entry.profile.windows.hard_for(live.ticket.lifetime), min_ttl, CLOCK_STEP)
+        return live if left > least else None
 
-    def ticket(self, name: str, min_ttl: float, deadline: Deadline) -> Kept:
-        """One that meets the demand where one can be had by then, else a usable one, else an error of ours."""
-        ready = self.ready(name, min_ttl)
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        """`TicketSource` (ports.py): from memory, else by asking."""
+        ready = self.ready(profile, demand.min_ttl)
         if ready is not None:
             return ready
         try:
-            issued, left = self._ask(name, Demand(min_ttl=min_ttl), deadline)
+            live = self._ask(profile, demand, deadline)
         except VaultTicketError:
-            kept = self.usable(name)
-            if kept is None:
+            usable = self.usable(profile)
+            if usable is None:
                 raise
-            return kept
-        check_min_ttl(issued.ticket, min_ttl)
-        return Kept(issued.ticket, left, self._clock.monotonic())
+            return usable
+        check_min_ttl(live.ticket, demand.min_ttl)
+        return live
 
-    def usable(self, name: str) -> Kept | None:
+    def usable(self, name: str) -> LiveTicket | None:
         entry = self._entries.get(name)
-        kept = entry.kept if entry is not None else None
-        return kept if kept is not None and kept.left_at(self._clock.monotonic()) > CLOCK_STEP else None
+        live = entry.live if entry is not None else None
+        return live if live is not None and live.left(self._clock.monotonic()) > CLOCK_STEP else None
 
     def states(self) -> dict[str, State]:
         with self._lock:
@@ -145,8 +133,8 @@ class Keeper:
         return {
             name: State(
                 entry.standing,
-                max(0.0, entry.kept.left_at(now)) if entry.kept else 0.0,
-                entry.kept.ticket.lifetime if entry.kept else 0.0,
+                max(0.0, entry.live.left(now)) if entry.live else 0.0,
+                entry.live.ticket.lifetime if entry.live else 0.0,
                 entry.error,
             )
             for name, entry in entries.items()
@@ -200,10 +188,10 @@ class Keeper:
                 self._free += 1
                 entry = self._entries.get(name)
                 now = self._clock.monotonic()
-                kept = entry.kept if entry is not None else None
-                left = kept.left_at(now) if kept is not None else 0.0
-                if entry is not None and kept is not None and entry.error is None:
-                    self._schedule.succeeded(name, now, kept.ticket, left, entry.profile.windows)
+                live = entry.live if entry is not None else None
+                left = live.left(now) if live is not None else 0.0
+                if entry is not None and live is not None and entry.error is None:
+                    self._schedule.succeeded(name, now, live.ticket, left, entry.profile.windows)
                 else:
                     self._schedule.failed(name, now, left)
             self._wake.set()
@@ -212,20 +200,19 @@ class Keeper:
         """See to it that the profile's ticket is fresh; what stands in the way, if anything does."""
         deadline = Deadline.after(ROUND_SECONDS, self._clock, ROUND_MAX)
         try:
-            issued, _ = self._ask(name, Demand(), deadline)
+            return self._ask(name, Demand(), deadline).problem
         except VaultTicketError as error:
             return error
-        return issued.failed
 
-    def _ask(self, name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
+    def _ask(self, name: str, demand: Demand, deadline: Deadline) -> LiveTicket:
         """Ask, and remember how it went."""
-        entry, issue = self._entries.get(name), self._issue
-        if entry is None or issue is None:
+        entry, source = self._entries.get(name), self._source
+        if entry is None or source is None:
             raise ConfigError(f"there is no profile {name!r} here", "Name one that the daemon's configuration has.")
         with self._lock:
             self._asking += 1
         try:
-            issued, left = issue(name, demand, deadline)
+            live = source.ticket(name, demand, deadline)
         except VaultTicketError as error:
             self._failed(entry, error)
             raise
@@ -238,36 +225,37 @@ class Keeper:
             with self._idle:
                 self._asking -= 1
                 self._idle.notify_all()
-        self._got(entry, issued, left)
-        return issued, left
+        self._got(entry, live)
+        return live
 
-    def _got(self, entry: _Entry, issued: Issued, left: float) -> None:
-        now = self._clock.monotonic()
-        name = entry.profile.name
+    def _got(self, entry: _Entry, live: LiveTicket) -> None:
+        name, ticket, problem = entry.profile.name, live.ticket, live.problem
         with self._lock:
-            before = entry.kept
+            before = entry.live
             # Two that were asked at once may come back in the other order. Ends are known to a step of Vault's clock.
-            newer = before is None or issued.ticket.expires_at > before.ticket.expires_at - CLOCK_STEP
-            changed = newer and (before is None or issued.ticket.access_token != before.ticket.access_token)
+            newer = before is None or ticket.expires_at > before.ticket.expires_at - CLOCK_STEP
+            changed = newer and (before is None or ticket.access_token != before.ticket.access_token)
             if newer:
-                entry.kept = Kept(issued.ticket, left, now)
+                entry.live = live
+
         if changed:
-            log.debug("%s: a ticket until %s", name, to_rfc3339(issued.ticket.expires_at))
-            self._on_change(Change("refreshed", name, issued.ticket))
-        if issued.failed is not None and not isinstance(issued.failed, Busy):
-            self._failed(entry, issued.failed)
+            log.debug("%s: a ticket until %s", name, to_rfc3339(ticket.expires_at))
+            self._on_change(Change("refreshed", name, ticket))
+
+        if problem is not None and not isinstance(problem, Busy):
+            self._failed(entry, problem)
             return
-        level = entry.profile.windows.freshness(issued.ticket, issued.ticket.expires_at - left)
-        if issued.failed is None and level == Freshness.FRESH:
+        level = entry.profile.windows.freshness(ticket, live.vault_time(self._clock.monotonic()))
+        if problem is None and level == Freshness.FRESH:
             self._stands(entry, "good", None)
 
     def _failed(self, entry: _Entry, error: VaultTicketError) -> None:
-        self._stands(entry, "dead" if error.exit_code in FOR_A_PERSON else "failing", error)
+        self._stands(entry, "dead" if error.needs_person else "failing", error)
 
     def _stands(self, entry: _Entry, standing: Standing, error: VaultTicketError | None) -> None:
         with self._lock:
             before, entry.standing, entry.error = entry.standing, standing, error
-            ticket = entry.kept.ticket if entry.kept is not None else None
+            ticket = entry.live.ticket if entry.live is not None else None
         if standing == before or (standing == "good" and before == "new"):
             return
         if error is not None:

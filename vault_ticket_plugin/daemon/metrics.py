@@ -72,7 +72,7 @@ class Metrics:
         }
         self._calls: set[str] = set()
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         if event.kind == "spend":
             self._spends.labels(event.profile, event.outcome).inc()
             return

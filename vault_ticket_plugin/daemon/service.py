@@ -70,21 +70,21 @@ class Service:
         self.metrics = Metrics()
         self._audit = Audit(self._daemon.audit, self.metrics.audit_dropped) if self._daemon.audit else None
         self._hooks = Hooks(self._daemon.hooks, self._daemon.hook_timeout, environ, self.metrics.hook)
-        self.keeper = Keeper(self._daemon.workers, clock, self._hooks.tell)
+        self.keeper = Keeper(self._daemon.workers, clock, self._hooks.emit)
         self._parts = self._made(self._settings)
         self._server: Server | None = None
         self._retired: list[Retired] = []
         self._install(self._parts)
         self._web = HttpApi(
-            self.keeper, self.tell, self._metrics_text, check=self._check, rate=self._daemon.rate, clock=clock
+            self.keeper, self.emit, self._metrics_text, check=self._check, rate=self._daemon.rate, clock=clock
         )
 
     # -- who is told
 
-    def tell(self, event: Event) -> None:
-        self.metrics.tell(event)
+    def emit(self, event: Event) -> None:
+        self.metrics.emit(event)
         if self._audit is not None:
-            self._audit.tell(event)
+            self._audit.emit(event)
 
     def _metrics_text(self) -> bytes:
         return self.metrics.text(self.keeper.states(), self._parts.journal_waiting())
@@ -100,7 +100,7 @@ class Service:
             settings,
             self._environ,
             clock=self._clock,
-            tell=self.tell,
+            emit=self.emit,
             vault_seconds=self.metrics.vault_seconds,
             endpoint_seconds=lambda _call, seconds, worked: self.metrics.endpoint_seconds(seconds, worked),
         )
@@ -110,7 +110,7 @@ class Service:
     def _install(self, parts: DaemonWiring) -> None:
         settings = parts.settings
         self.keeper.replace(
-            {name: (profile, settings.ticket_key(profile)) for name, profile in parts.profiles.items()}, parts.issue
+            {name: (profile, settings.ticket_key(profile)) for name, profile in parts.profiles.items()}, parts
         )
 
     def reload(self) -> None:
@@ -184,11 +184,11 @@ class Service:
         for each in listening:
             log.info("listening on %s", each.listener)
         for made in given.get("credentials", []):
-            ends.callback(systemd_credentials.serve(made, self.keeper, self.tell))
+            ends.callback(systemd_credentials.serve(made, self.keeper, self.emit))
         if self._daemon.credentials and not given.get("credentials"):
             own = sockets.listen(Listener(path=self._daemon.credentials), CREDENTIALS_MODE)
             ends.callback(own.close)
-            ends.callback(systemd_credentials.serve(own.socket, self.keeper, self.tell))
+            ends.callback(systemd_credentials.serve(own.socket, self.keeper, self.emit))
 
     def _close(self) -> None:
         self._hooks.close()

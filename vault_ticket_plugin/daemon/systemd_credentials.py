@@ -13,14 +13,15 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.daemon.http_api.access import owns, peer_of
-from vault_ticket_plugin.daemon.keeper import Kept
 from vault_ticket_plugin.environment import is_profile_name
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.events import Event, EventSink
+from vault_ticket_plugin.model import Demand
+from vault_ticket_plugin.ports import TicketSource
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,6 @@ SEND_SECONDS = 5.0
 NO_CREDENTIAL = b"\0" * ((1 << 20) + 1)
 
 
-class Source(Protocol):
-    """What is needed of a keeper."""
-
-    def ticket(self, name: str, min_ttl: float, deadline: Deadline) -> Kept: ...
-
-
 class Asker(NamedTuple):
     unit: str
     profile: str
@@ -51,11 +46,11 @@ class Credentials:
     """Serves a listening socket, which it closes at the end. `run` returns after `close`."""
 
     def __init__(
-        self, listening: socket.socket, source: Source, tell: EventSink, answer: float = ANSWER_SECONDS
+        self, listening: socket.socket, source: TicketSource, emit: EventSink, answer: float = ANSWER_SECONDS
     ) -> None:
         self._listening = listening
         self._source = source
-        self._tell = tell
+        self._emit = emit
         self._answer = answer
         self._wake, self._waker = socket.socketpair()
         self._free = threading.Semaphore(AT_ONCE)
@@ -116,21 +111,21 @@ class Credentials:
         if peer is None or not owns(peer):
             by = peer.who if peer is not None else "nobody"
             log.warning("credentials: %s is not answered: it is no service manager of the system", by)
-            self._tell(Event("hand-out", asker.profile if asker else "", "denied", by))
+            self._emit(Event("hand-out", asker.profile if asker else "", "denied", by))
             return NO_CREDENTIAL
         if asker is None:
             log.warning("credentials: %s does not say which credential of which unit it wants", peer.who)
-            self._tell(Event("hand-out", "", "failed", peer.who))
+            self._emit(Event("hand-out", "", "failed", peer.who))
             return NO_CREDENTIAL
         who, profile = asker
         try:
-            kept = self._source.ticket(profile, 0.0, Deadline.after(self._answer))
+            live = self._source.ticket(profile, Demand(), Deadline.after(self._answer))
         except VaultTicketError as error:
             log.warning("credentials: %s does not get %s: %s. %s", who, profile, error.message, error.hint)
-            self._tell(Event("hand-out", profile, "failed", who, "", type(error).__name__))
+            self._emit(Event("hand-out", profile, "failed", who, "", type(error).__name__))
             return NO_CREDENTIAL
-        token = kept.ticket.access_token
-        self._tell(Event("hand-out", profile, "given", who, token.fingerprint()))
+        token = live.ticket.access_token
+        self._emit(Event("hand-out", profile, "given", who, token.fingerprint()))
         return token.reveal().encode()
 
 
@@ -145,9 +140,9 @@ def who_asks(address: object) -> Asker | None:
     return Asker(name, profile)
 
 
-def serve(listening: socket.socket, source: Source, tell: EventSink) -> Callable[[], None]:
+def serve(listening: socket.socket, source: TicketSource, emit: EventSink) -> Callable[[], None]:
     """Start to answer; what ends it, when all that were taken are answered."""
-    credentials = Credentials(listening, source, tell)
+    credentials = Credentials(listening, source, emit)
     thread = threading.Thread(target=credentials.run, name="credentials", daemon=True)
     thread.start()
 

@@ -12,8 +12,8 @@ from typing import Any
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
-from vault_ticket_plugin.issuer import Issued, Issuer
-from vault_ticket_plugin.model import Demand, Document, Location, TokenResponse
+from vault_ticket_plugin.issuer import Issuer
+from vault_ticket_plugin.model import ClientIdentity, Demand, Document, LiveTicket, Location, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
@@ -44,17 +44,15 @@ class DaemonWiring(Wiring):
     def store(self) -> KvStore:  # type: ignore[override]
         return _TimedStore(super().store, self.vault_seconds)
 
-    def asking(self, profile: Profile) -> None:
+    def ask_daemon(self, profile: Profile) -> None:
         """Nobody: where commands ask a daemon, it is this one."""
 
     def endpoint(self, profile: Profile) -> TokenEndpoint:
         return _TimedEndpoint(super().endpoint(profile), self.endpoint_seconds)
 
-    def issue(self, name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
-        """`keeper.Issue`."""
-        issuer = self.issuers[name]
-        issued = issuer.issued(demand, deadline)
-        return issued, issuer.left(issued.ticket)
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        """`TicketSource` (ports.py), in silence: the keeper looks at the problem."""
+        return self.issuers[profile].issue(demand, deadline)
 
     def journal_waiting(self) -> int:
         """How many rotated refresh tokens on this host are not in Vault."""
@@ -120,10 +118,10 @@ class _TimedEndpoint:
         self._endpoint = endpoint
         self._observe = observe
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:
+    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
         with _timed(self._observe, "refresh"):
-            return self._endpoint.refresh(refresh_token, client_id, deadline)
+            return self._endpoint.refresh(refresh_token, client, deadline)
 
-    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:
+    def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:
         with _timed(self._observe, "revoke"):
-            return self._endpoint.revoke(access_token, client_id, deadline)
+            return self._endpoint.revoke(access_token, client, deadline)

@@ -12,7 +12,8 @@ from vault_ticket_plugin.errors import ConfigError, TokenRefused, VaultDenied
 from vault_ticket_plugin.model import Document
 from vault_ticket_plugin.settings.load import Settings
 from vault_ticket_plugin.settings.profile import Profile
-from vault_ticket_plugin.vault import policy
+from vault_ticket_plugin.vault import paths, policy
+from vault_ticket_plugin.vault.judgement import VaultRequest
 from vault_ticket_plugin.wiring import Wiring
 
 # One question to a server that answers takes milliseconds; nobody wants to wait long for each that does not.
@@ -40,7 +41,8 @@ class DoctorContext:
         """What to do about rights that are missing."""
         role, name, namespace = self.role, self.profile.name, self.settings.vault.namespace
         where = f", in namespace {namespace}" if namespace else ""
-        return f"Its policy should be what `vault-ticket policy {role} {name}` prints{where} (`vault-ticket setup {name}`)."
+        printed = f"`vault-ticket policy {role} {name}` prints{where}"
+        return f"Its policy should be what {printed} (`vault-ticket setup {name}`)."
 
     def deadline(self) -> Deadline:
         return Deadline.after(min(PATIENCE, self.settings.timeout))
@@ -48,8 +50,8 @@ class DoctorContext:
     @cached_property
     def server(self) -> Mapping[str, Any]:
         """What the server says of itself to anybody, sealed or not."""
-        root = {"X-Vault-Namespace": ""}  # Vault Enterprise has it in no other namespace
-        answer = self.wiring.session.call("GET", "sys/seal-status", self.deadline(), anonymous=True, headers=root)
+        request = VaultRequest("GET", paths.SEAL_STATUS, anonymous=True, no_namespace=True)
+        answer = self.wiring.session.send(request, self.deadline())
         if "not yet initialized" in answer.errors:  # as Vault before 1.15 says it
             return {"initialized": False, "sealed": True}
         if "sealed" not in answer.body:
@@ -65,24 +67,24 @@ class DoctorContext:
         deadline = self.deadline()
         self.wiring.session.have_token(deadline)
         try:
-            answer = self.wiring.session.call("GET", policy.LOOKUP_SELF, deadline)
+            answer = self.wiring.session.send(VaultRequest("GET", paths.LOOKUP_SELF), deadline)
         except TokenRefused:
             raise
         except VaultDenied:
             return None
-        found = answer.body.get("data")
-        return found if isinstance(found, Mapping) else None
+        return answer.data or None
 
-    def capabilities(self, paths: list[str]) -> Mapping[str, frozenset[str]] | None:
+    def capabilities(self, asked: list[str]) -> Mapping[str, frozenset[str]] | None:
         """What our token may do at each; None where it may not ask."""
         try:
-            answer = self.wiring.session.call("POST", policy.CAPABILITIES_SELF, self.deadline(), {"paths": paths})
+            request = VaultRequest("POST", paths.CAPABILITIES_SELF, {"paths": asked})
+            answer = self.wiring.session.send(request, self.deadline())
         except TokenRefused:
             raise
         except VaultDenied:
             return None
         found = answer.body.get("data") or answer.body
-        return {path: frozenset(found.get(path) or ()) for path in paths}
+        return {path: frozenset(found.get(path) or ()) for path in asked}
 
     @cached_property
     def grant(self) -> Document:

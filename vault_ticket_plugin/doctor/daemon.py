@@ -16,7 +16,7 @@ def daemon(context: DoctorContext) -> Finding:
         return skipped("no socket is configured")
     try:
         well = daemon_client.is_alive(path, context.deadline())
-        ticket, _ = daemon_client.hear(path, context.profile.name, 0.0, context.deadline())
+        live = daemon_client.fetch(path, context.profile.name, 0.0, context.deadline())
     except daemon_client.NoAnswer as nothing:
         told = f"the daemon at unix:{path} gives no answer: {nothing}"
         hint = "Start it (`vault-ticket daemon`), and check `socket` here and `listen` there."
@@ -28,4 +28,4 @@ def daemon(context: DoctorContext) -> Finding:
         return warned(f"{error.message}; Vault is asked", error.hint)
     if not well:
         return warned(f"the daemon at unix:{path} does not do its work any more", "Its log says why; restart it.")
-    return passed(f"unix:{path} gives a ticket, good until {to_rfc3339(ticket.expires_at)}")
+    return passed(f"unix:{path} gives a ticket, good until {to_rfc3339(live.ticket.expires_at)}")

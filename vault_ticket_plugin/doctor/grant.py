@@ -6,7 +6,8 @@ from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped
 from vault_ticket_plugin.errors import CasMismatch
-from vault_ticket_plugin.refresh import grant_document, notes
+from vault_ticket_plugin.refresh import grant_document
+from vault_ticket_plugin.refresh.notes import raise_known_failure
 
 # A version that no document gets to: a write that names it must be refused.
 FAR_AHEAD = 1_000_000
@@ -22,11 +23,15 @@ def grant(context: DoctorContext) -> Finding:
             return passed(f"{profile.grant} is at version {version}")
         return passed(f"none is stored yet: `vault-ticket store {profile.name}`")
     found = grant_document.parse(context.grant, profile.grant, profile.name)
-    notes.raise_known_failure(found, profile, store.now(), patient=True)
-    if not (profile.client_id or found.client_id):
+    raise_known_failure(found, profile, store.now(), patient=True)
+    if grant_document.client_of(profile, found) is None:
         hint = "Put client_id into the profile, or store it with the grant: `vault-ticket store` asks for it."
         return failed("there is no Client ID, neither in the profile nor with the grant", hint)
-    last = f", last refreshed at {to_rfc3339(found.refreshed.at)}" if found.refreshed else ", not refreshed yet"
+    last = (
+        f", last refreshed at {to_rfc3339(found.notes.refreshed.at)}"
+        if found.notes.refreshed
+        else ", not refreshed yet"
+    )
     return passed(f"{profile.grant} is at version {found.version}{last}")
 
 

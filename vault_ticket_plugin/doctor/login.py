@@ -9,7 +9,8 @@ from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import VaultDenied
-from vault_ticket_plugin.vault import policy
+from vault_ticket_plugin.vault import paths
+from vault_ticket_plugin.vault.judgement import Ok, VaultRequest
 
 # A token that nobody renews should last until somebody has time to replace it.
 LONG_ENOUGH = 24 * 3600.0
@@ -31,10 +32,10 @@ def _wrapped(context: DoctorContext) -> Finding:
     wrapping = secret_file.read(path)
     if wrapping is None:
         return failed(f"{path} is not there", "Put a response-wrapped secret id there.")
-    answer = context.wiring.session.call(
-        "POST", "sys/wrapping/lookup", context.deadline(), {"token": wrapping.reveal()}, anonymous=True
+    answer = context.wiring.session.ask(
+        VaultRequest("POST", paths.WRAPPING_LOOKUP, {"token": wrapping.reveal()}, anonymous=True), context.deadline()
     )
-    if answer.status != 200:
+    if not isinstance(answer, Ok):
         hint = "It was used already or has expired. If you did not use it, somebody else did: revoke the secret id."
         return failed(f"the wrapped secret id in {path} is no longer good", hint, VaultDenied.exit_code)
     told = f"the wrapped secret id in {path} is good for one login, which is not used up here"
@@ -47,8 +48,8 @@ def token_life(context: DoctorContext) -> Finding:
     if token is None:
         if context.role == "refresher":
             hint = context.policy_hint
-            return failed(f"our token may not ask about itself ({policy.LOOKUP_SELF})", hint, VaultDenied.exit_code)
-        return skipped(f"our token may not ask about itself ({policy.LOOKUP_SELF})")
+            return failed(f"our token may not ask about itself ({paths.LOOKUP_SELF})", hint, VaultDenied.exit_code)
+        return skipped(f"our token may not ask about itself ({paths.LOOKUP_SELF})")
     if "root" in (token.get("policies") or ()):
         hint = "Use a login of the helper's own: `vault-ticket setup`."
         return warned("it is a root token, which may do anything and never ends", hint)

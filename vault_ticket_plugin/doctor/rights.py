@@ -8,7 +8,7 @@ from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.model import Location
-from vault_ticket_plugin.vault import policy
+from vault_ticket_plugin.vault import paths, policy
 
 # So many findings are listed; the policy as a whole is the remedy anyway.
 LISTED = 3
@@ -19,7 +19,6 @@ SERVER_WIDE = (
     "sys/auth/vault-ticket-doctor",
     "auth/token/create",
 )
-KV_PARTS = ("data", "metadata", "delete", "undelete", "destroy")
 
 
 def mounts(context: DoctorContext) -> Finding:
@@ -36,7 +35,7 @@ def rights(context: DoctorContext) -> Finding:
     rules = {rule.path: frozenset(rule.capabilities) for rule in policy.rules(context.role, context.profile)}
     found = context.capabilities(list(rules))
     if found is None:
-        told = f"our token may not ask for its rights ({policy.CAPABILITIES_SELF})"
+        told = f"our token may not ask for its rights ({paths.CAPABILITIES_SELF})"
         if context.role == "refresher":
             return failed(told, context.policy_hint, VaultDenied.exit_code)
         return skipped(f"{told}: the server's `default` policy would let it")
@@ -64,13 +63,13 @@ def excess(context: DoctorContext) -> Finding:
         return passed(f"nothing that the {context.role} does not need")
     told = f"our token has more than the {context.role} needs: {_listed(more)}"
     hint = f"Take away the other policies; `vault-ticket policy {context.role} {profile.name}` prints all it needs."
-    if context.role != "refresher" and "read" in more[policy.path_of(profile.grant)]:
+    if context.role != "refresher" and "read" in more[paths.data(profile.grant)]:
         return failed(f"our token may read the refresh token; {told}", hint, VaultDenied.exit_code)
     return warned(told, hint)
 
 
 def _places(where: Location) -> list[str]:
-    return [policy.path_of(where, part) for part in KV_PARTS] if where.kv_version == 2 else [policy.path_of(where)]
+    return paths.all_parts(where)
 
 
 def _neighbours(*used: Location) -> Iterable[str]:
@@ -78,7 +77,7 @@ def _neighbours(*used: Location) -> Iterable[str]:
     for where in used:
         folder = where.path.rpartition("/")[0]
         for path in (f"{folder}/vault-ticket-doctor", "vault-ticket-doctor"):
-            yield policy.path_of(Location(where.mount, path.strip("/"), where.kv_version))
+            yield paths.data(Location(where.mount, path.strip("/"), where.kv_version))
 
 
 def _listed(rights: Mapping[str, frozenset[str]]) -> str:

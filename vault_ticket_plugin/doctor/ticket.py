@@ -12,7 +12,8 @@ from vault_ticket_plugin.errors import ConfigError, GrantMissing, StoredDataInva
 from vault_ticket_plugin.model import Document, Ticket
 from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.settings.profile import Profile
-from vault_ticket_plugin.vault import policy
+from vault_ticket_plugin.vault import paths
+from vault_ticket_plugin.vault.judgement import VaultRequest
 from vault_ticket_plugin.vault.kv import TICKET_VERSIONS
 
 # What Vault's clock steps and the way to it may add to a deletion's time.
@@ -117,12 +118,12 @@ def _hinted(context: DoctorContext, document: Document, found: Ticket | None) ->
 
 def _versions_kept(context: DoctorContext) -> int | None:
     """As the document's metadata has it; None where we may not see it, or nothing was ever there."""
-    path = policy.path_of(context.profile.ticket, "metadata")
+    path = paths.metadata(context.profile.ticket)
     try:
-        answer = context.wiring.session.call("GET", path, context.deadline())
+        answer = context.wiring.session.send(VaultRequest("GET", path), context.deadline())
     except (VaultDenied, ConfigError):
         return None
-    kept = (answer.body.get("data") or {}).get("max_versions")
+    kept = answer.data.get("max_versions")
     return kept if isinstance(kept, int) else None
 
 

@@ -10,77 +10,63 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vault_ticket_plugin import environment, errors, formats, warm
+from vault_ticket_plugin import environment, formats, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.folder import Folder, FolderUnusable
-from vault_ticket_plugin.model import CLOCK_STEP, Ticket, Windows
+from vault_ticket_plugin.formats.interface import FormatContext
+from vault_ticket_plugin.model import CLOCK_STEP, LiveTicket, Ticket, Windows
+from vault_ticket_plugin.refresh.retry import COOLDOWN_INITIAL, COOLDOWN_MAX, MAX_RETRY_AFTER
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
-# The cooldown after a failure, doubling from one to the other, jittered. An agent was seen to run a failing
-# plugin 240 times a second.
-COOLDOWN_INITIAL, COOLDOWN_MAX = 1.0, 60.0
-# A server's Retry-After may be longer than that; longer than an hour nobody is kept from asking.
-MAX_RETRY_AFTER = 3600.0
 
-
-class Cached(NamedTuple):
-    """`now`: Vault's time, as this host makes it out from when the entry was written."""
-
-    ticket: Ticket
-    now: float
-
-
-class Failure(NamedTuple):
-    """`error` as it was raised; asked again in `seconds`."""
+class LastFailure(NamedTuple):
+    """The last failure, and its cooldown."""
 
     error: VaultTicketError
-    seconds: float
-
-
-class _Last(NamedTuple):
-    """The last failure: how long ago, how long its cooldown is, how many times in a row, and what it was."""
-
     age: float
     span: float
+    """Seconds that its cooldown lasts."""
     times: int
-    error: VaultTicketError
+    """How many there were in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """What one profile's calls remember. Without a folder, nothing.
-
-    `identity` fingerprints everything that decides which ticket it is; `config_version` and `signature` tell the warm path under
-    which configuration file and environment an entry was made.
-    """
+    """What one profile's calls remember. Without a folder, nothing."""
 
     folder: Folder | None
     profile: str
-    identity: str
+    ticket_key: str
+    """Fingerprints everything that decides which ticket it is."""
     config_version: str
-    signature: str
+    """Tells the warm path under which state of the configuration file an entry was made; and …"""
+    environment_key: str
+    """… under which environment."""
     clock: Clock
     tickets: bool = True
+    """Whether tickets are remembered, or failures only."""
 
     @property
     def _name(self) -> str:
-        return warm.entry_name(self.profile, self.signature)
+        return warm.entry_name(self.profile, self.environment_key)
 
     @property
     def _failure_name(self) -> str:
-        return f"{self.profile}-{self.identity}.failure"
+        return f"{self.profile}-{self.ticket_key}.failure"
 
-    def ticket(self) -> Cached | None:
-        """The remembered ticket, fresh or not; None where there is none, or one that can't be trusted."""
+    # -- tickets
+
+    def ticket(self) -> LiveTicket | None:
+        """The remembered ticket, fresh or not; None if there is none, or one that can't be trusted."""
         if self.folder is None or not self.tickets:
             return None
         try:
             lines = (self.folder.read(self._name) or "").split("\n")
-            if lines[0] != warm.MAGIC or lines[3] != self.identity:
+            if lines[0] != warm.MAGIC or lines[3] != self.ticket_key:
                 return None
             wall, monotonic, _fresh, _usable, then = (float(part) for part in lines[4].split(" "))
             plain = json.loads(lines[5])
@@ -95,28 +81,31 @@ class Cache:
         except (OSError, ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
             log.info("a cached ticket is passed over: %s", type(error).__name__)
             return None
-        ages = self.clock.wall() - wall, self.clock.monotonic() - monotonic
-        return None if min(ages) < 0 else Cached(ticket, then + max(ages))
 
-    def put(self, ticket: Ticket, now: float, windows: Windows, fresh: bool = True) -> None:
+        now = self.clock.monotonic()
+        ages = self.clock.wall() - wall, now - monotonic
+        return None if min(ages) < 0 else LiveTicket.at(ticket, then + max(ages), now)
+
+    def put(self, live: LiveTicket, windows: Windows, fresh: bool = True) -> None:
         """Remember a ticket. `fresh` False: usable, but not to be handed out without another look."""
-        if self.folder is None or not self.tickets or not ticket.usable(now):
+        ticket, now = live.ticket, self.clock.monotonic()
+        if self.folder is None or not self.tickets or not live.usable(now):
             return
-        left = ticket.left(now)
+        left = live.left(now)
         until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
-        times = (self.clock.wall(), self.clock.monotonic(), max(0.0, until_soft), left - CLOCK_STEP, now)
+        times = (self.clock.wall(), now, max(0.0, until_soft), left - CLOCK_STEP, live.vault_time(now))
         plain = {
             "access_token": ticket.access_token.reveal(),
             "token_type": ticket.token_type,
             "issued_at": ticket.issued_at,
             "expires_at": ticket.expires_at,
         }
-        context = FormatContext(Profile.standard(self.profile))
+        nothing_else = FormatContext(Profile.standard(self.profile))
         lines = [
-            *(warm.MAGIC, self.config_version, self.signature, self.identity),
+            *(warm.MAGIC, self.config_version, self.environment_key, self.ticket_key),
             " ".join(repr(one) for one in times),
             json.dumps(plain),
-            *(f"{name}\t{formats.load(name).render(ticket, context)}" for name in formats.CACHEABLE),
+            *(f"{name}\t{formats.load(name).render(ticket, nothing_else)}" for name in formats.CACHEABLE),
         ]
         self._write(self._name, "\n".join(lines) + "\n")
 
@@ -127,26 +116,30 @@ class Cache:
                 if name.rpartition("-")[0] == self.profile and name.endswith((".ticket", ".failure")):
                     self.folder.remove(name)
 
-    def failure(self) -> Failure | None:
-        """The failure whose cooldown is not over yet."""
+    # -- failures
+
+    def failure(self) -> VaultTicketError | None:
+        """The failure whose cooldown is not over yet, as it was raised; it tells for how long it is remembered."""
         last = self._last_failure()
-        return None if last is None or last.age >= last.span else Failure(last.error, last.span - last.age)
+        if last is None or last.age >= last.span:
+            return None
+        error = last.error
+        error.remembered_for = last.span - last.age
+        if error.retry_after is not None:
+            error.retry_after = max(0.0, error.retry_after - last.age)
+        return error
 
     def remember(self, error: VaultTicketError) -> None:
         """Begin or lengthen the cooldown."""
-        last = self._last_failure()
-        count = 0
+        last, times = self._last_failure(), 0
         if last is not None and last.age < last.span + COOLDOWN_MAX:
-            count = last.times  # failed again soon after
-        span = min(COOLDOWN_MAX, COOLDOWN_INITIAL * 2.0 ** min(count, 16))
+            times = last.times  # failed again soon after
+        span = min(COOLDOWN_MAX, COOLDOWN_INITIAL * 2.0 ** min(times, 16))
         span *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-        span = max(span, min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_AFTER))
+        span = max(span, min(error.retry_after or 0.0, MAX_RETRY_AFTER))
         plain = {
-            "kind": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "code": getattr(error, "code", ""),
-            "count": count + 1,
+            "error": error.to_plain(),
+            "count": times + 1,
             "wall": self.clock.wall(),
             "monotonic": self.clock.monotonic(),
             "span": span,
@@ -157,20 +150,18 @@ class Cache:
         if self.folder is not None:
             self.folder.remove(self._failure_name)
 
-    def _last_failure(self) -> _Last | None:
+    def _last_failure(self) -> LastFailure | None:
         if self.folder is None:
             return None
         try:
             plain = json.loads(self.folder.read(self._failure_name) or "null")
             ages = self.clock.wall() - plain["wall"], self.clock.monotonic() - plain["monotonic"]
-            error = getattr(errors, plain["kind"])(str(plain["message"]), str(plain["hint"]))
-            if hasattr(error, "code"):
-                error.code = str(plain.get("code", ""))
-            last = _Last(max(ages), float(plain["span"]), int(plain["count"]), error)
+            error = VaultTicketError.from_plain(plain["error"])
+            last = LastFailure(error, max(ages), float(plain["span"]), int(plain["count"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
-        sound = isinstance(error, VaultTicketError) and 0 <= last.span <= MAX_RETRY_AFTER
-        return last if sound and min(ages) >= 0 and last.times >= 0 else None
+        sound = 0 <= last.span <= MAX_RETRY_AFTER and min(ages) >= 0 and last.times >= 0
+        return last if sound else None
 
     def _write(self, name: str, text: str) -> None:
         if self.folder is None:

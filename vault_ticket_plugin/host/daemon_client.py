@@ -11,12 +11,11 @@ import logging
 import math
 import os
 from email.utils import parsedate_to_datetime
-from typing import Any
 
-from vault_ticket_plugin import __version__, errors
+from vault_ticket_plugin import __version__
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import Busy, ConfigError, VaultDenied, VaultTicketError, VaultUnreachable
-from vault_ticket_plugin.model import REMEMBERED, Document, Heard, Ticket
+from vault_ticket_plugin.model import Document, LiveTicket
 from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.transport.exchange import HttpResponse, Interrupted, NotSent, Transport
 
@@ -26,8 +25,6 @@ log = logging.getLogger(__name__)
 # waits there for the same refresh.
 PATIENCE = 2.0
 PROBLEM = "application/problem+json"
-# What the daemon says of an error is quoted up to this length.
-MAX_QUOTE = 1000
 
 
 class NoAnswer(Exception):
@@ -38,70 +35,72 @@ class NotAllowed(Exception):
     """The daemon does not give us this profile, or has none of that name."""
 
 
-def ask(path: str, profile: str, alone: bool, min_ttl: float, deadline: Deadline) -> Heard | None:
-    """The daemon's ticket, or the error that it has in place of one; None where Vault itself is to be asked.
+def request_ticket(path: str, profile: str, daemon_only: bool, min_ttl: float, deadline: Deadline) -> LiveTicket | None:
+    """The daemon's ticket, or the error that it has in place of one; None if Vault itself is to be asked.
 
-    `alone`: no Vault is configured beside the daemon.
+    `daemon_only`: no Vault is configured beside the daemon.
     """
-    deadline = deadline if alone else deadline.within(PATIENCE)
+    deadline = deadline if daemon_only else deadline.within(PATIENCE)
     try:
         try:
-            ticket, now = hear(path, profile, min_ttl, deadline)
+            live = fetch(path, profile, min_ttl, deadline)
         except ConfigError:
             if min_ttl <= 0:
                 raise
             # Perhaps no ticket lives so long. That is no failure to remember: whoever asks for less gets one.
-            ticket, now = hear(path, profile, 0.0, deadline)
+            live = fetch(path, profile, 0.0, deadline)
     except NoAnswer as nothing:
-        if alone:
+        if daemon_only:
             raise VaultUnreachable(
                 f"the daemon at unix:{path} gives no answer: {nothing}; and no Vault address is configured",
                 "Start it (`vault-ticket daemon`), or set VAULT_ADDR, or `address` under [vault].",
             ) from None
         log.info("the daemon at unix:%s gives no answer (%s): asking Vault", path, nothing)
+        return None
     except NotAllowed:
-        if alone:
+        if daemon_only:
             raise denied(path, profile) from None
         log.info("the daemon at unix:%s does not give us %s: asking Vault", path, profile)
+        return None
     except Busy as busy:
-        if alone:
+        if daemon_only:
             raise
         log.info("the daemon at unix:%s is busy (%s): asking Vault", path, busy.message)
-    else:
-        log.info("from the daemon at unix:%s, good until %s", path, to_rfc3339(ticket.expires_at))
-        return Heard(ticket, now, alone)
-    return None
+        return None
+    log.info("from the daemon at unix:%s, good until %s", path, to_rfc3339(live.ticket.expires_at))
+    return live
 
 
-def hear(path: str, profile: str, min_ttl: float, deadline: Deadline) -> tuple[Ticket, float]:
-    """A usable ticket, and Vault's time by the same answer. NoAnswer, NotAllowed, or the error that the daemon has."""
+def fetch(path: str, profile: str, min_ttl: float, deadline: Deadline) -> LiveTicket:
+    """A usable ticket. NoAnswer, NotAllowed, or the error that the daemon has."""
     query = f"?min_ttl={math.ceil(min_ttl)}s" if min_ttl > 0 else ""
-    reply = _request(path, f"/v1/tickets/{profile}{query}", deadline)
-    if reply.status == 403:
+    response = _request(path, f"/v1/tickets/{profile}{query}", deadline)
+    if response.status == 403:
         raise NotAllowed
-    if reply.status != 200:
-        raise _told(reply)
+    if response.status != 200:
+        raise _error_in(response)
     try:
-        now = parsedate_to_datetime(reply.headers["date"]).timestamp()
-        issued_at = parsedate_to_datetime(reply.headers["last-modified"]).timestamp()
-        plain = json.loads(reply.body)
+        now = parsedate_to_datetime(response.headers["date"]).timestamp()
+        issued_at = parsedate_to_datetime(response.headers["last-modified"]).timestamp()
+        plain = json.loads(response.body)
         names = {"access_token": "AccessToken", "token_type": "TokenType", "expires_at": "Expiration"}
         data = {ours: plain[theirs] for ours, theirs in names.items()}
     except (KeyError, ValueError, TypeError, RecursionError):
         raise NoAnswer("what it says is no ticket") from None
+
     ticket = leased_path.parse(Document(data | {"issued_at": to_rfc3339(issued_at)}))
     if ticket is None or not ticket.usable(now):
         raise NoAnswer("what it says is no ticket that can be used")
-    return ticket, now
+    return LiveTicket.at(ticket, now, deadline.clock.monotonic())
 
 
 def is_alive(path: str, deadline: Deadline) -> bool:
-    """Whether the daemon still does its work. NoAnswer where there is none."""
+    """Whether the daemon still does its work. NoAnswer if there is none."""
     return _request(path, "/healthz", deadline).status == 200
 
 
 def is_ready(path: str, deadline: Deadline) -> bool:
-    """Whether it has a usable ticket for every profile. NoAnswer where there is no daemon."""
+    """Whether it has a usable ticket for every profile. NoAnswer if there is no daemon."""
     return _request(path, "/readyz", deadline).status == 200
 
 
@@ -123,27 +122,11 @@ def _request(path: str, target: str, deadline: Deadline) -> HttpResponse:
         transport.close()
 
 
-def _told(reply: HttpResponse) -> Exception:
-    """The error of ours in a problem document (RFC 9457), or NoAnswer where it is none of ours."""
+def _error_in(response: HttpResponse) -> Exception:
+    """The error of ours in a problem document (RFC 9457), or NoAnswer if it is none of ours."""
     try:
-        if reply.headers.get("content-type", "").partition(";")[0].strip() != PROBLEM:
-            raise ValueError(reply.status)
-        plain: Any = json.loads(reply.body)
-        kind = getattr(errors, plain["title"])
-        if not issubclass(kind, VaultTicketError):
-            raise ValueError(reply.status)
-        message, hint = plain["detail"], plain["hint"].partition(REMEMBERED)[0].rstrip()
-        error: VaultTicketError = kind(_printable(message), _printable(hint))
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        return NoAnswer(f"status {reply.status}")
-    if hasattr(error, "code"):
-        error.code = _printable(str(plain.get("code", "")))
-    if hasattr(error, "retry_after"):
-        wait = reply.headers.get("retry-after", "")
-        error.retry_after = float(wait) if wait.isascii() and wait.isdigit() else None
-    return error
-
-
-def _printable(words: str) -> str:
-    """What another process said, fit for a terminal."""
-    return "".join(c if c.isprintable() else " " for c in words)[:MAX_QUOTE]
+        if response.headers.get("content-type", "").partition(";")[0].strip() != PROBLEM:
+            raise ValueError(response.status)
+        return VaultTicketError.from_plain(json.loads(response.body))
+    except (ValueError, RecursionError):
+        return NoAnswer(f"status {response.status}")

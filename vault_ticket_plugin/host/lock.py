@@ -1,4 +1,4 @@
-"""One caller per host and ticket: threads share one call, processes queue on a lock that SIGKILL releases."""
+"""One process per host and ticket: the others queue on a lock that SIGKILL releases."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import contextlib
 import fcntl
 import logging
 import os
-import threading
-from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
 
 from vault_ticket_plugin.folder import Folder
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -52,28 +47,3 @@ def _try(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-class Flight(Generic[T]):
-    """Threads that ask for the same thing at the same time get one answer, or one error."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flying: dict[Hashable, Future[T]] = {}
-
-    def share(self, key: Hashable, ask: Callable[[], T]) -> T:
-        with self._lock:
-            flying = self._flying.get(key)
-            if flying is None:
-                mine: Future[T] = Future()
-                self._flying[key] = mine
-        if flying is not None:
-            return flying.result()
-        try:
-            mine.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 - whoever waits gets it too
-            mine.set_exception(error)
-        finally:
-            with self._lock:
-                del self._flying[key]
-        return mine.result()

@@ -6,14 +6,14 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from vault_ticket_plugin.clock import Clock
+from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.formats.token import text_of
-from vault_ticket_plugin.model import Ticket, Windows
+from vault_ticket_plugin.model import Demand, LiveTicket, Ticket, Windows
+from vault_ticket_plugin.ports import TicketSource
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,17 @@ MAX_WAIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class FreshFile:
-    """`ask`: a ticket, and for how many seconds it is good."""
+class TokenFile:
+    """One profile's, for one program."""
 
     folder: Folder
     name: str
-    ask: Callable[[], tuple[Ticket, float]]
+    source: TicketSource
+    profile: str
     windows: Windows
     clock: Clock
+    seconds: float
+    """That one try may take."""
 
     @property
     def path(self) -> str:
@@ -46,25 +49,27 @@ class FreshFile:
         """Without a newline: not every reader strips one. OSError where the folder is full."""
         self.folder.write(self.name, text_of(ticket.access_token))
 
-    def keep(self, ticket: Ticket, left: float, ended: threading.Event) -> None:
+    def keep(self, live: LiveTicket, ended: threading.Event) -> None:
         """Ask again as the soft window begins, and so on; when `ended` is set, remove the file."""
         retry = BACKOFF_INITIAL
         try:
-            pause = self._pause(ticket, left)
+            pause = self._pause(live)
             while not self._wait(max(pause, 0.0), ended):
                 pause = 0.0
                 try:
-                    found, left = self.ask()
-                    if found.access_token != ticket.access_token:
-                        ticket = found
-                        self.write(ticket)
-                    pause = self._pause(ticket, left)
+                    found = self.source.ticket(self.profile, Demand(), Deadline.after(self.seconds, self.clock))
+                    changed = found.ticket.access_token != live.ticket.access_token
+                    live = found
+                    if changed:
+                        self.write(live.ticket)
+                    pause = self._pause(live)
                 except VaultTicketError as error:
                     self._warn(f"{error.message}. {error.hint}")
                 except OSError as error:
                     self._warn(f"{self.path} can't be written ({(error.strerror or 'no reason given').lower()})")
                 except Exception as error:  # noqa: BLE001 - its text may quote a value, and the next try may work
                     self._warn(f"this is a bug in vault-ticket: {type(error).__name__}")
+
                 if pause > 0:
                     retry = BACKOFF_INITIAL
                 else:
@@ -73,10 +78,10 @@ class FreshFile:
         finally:
             self.folder.remove(self.name)
 
-    def _pause(self, ticket: Ticket, left: float) -> float:
+    def _pause(self, live: LiveTicket) -> float:
         """Seconds until the soft window, and a little more; 0 in it."""
-        soft = self.windows.soft_for(ticket.lifetime)
-        pause = left - soft
+        soft = self.windows.soft_for(live.ticket.lifetime)
+        pause = live.left(self.clock.monotonic()) - soft
         return pause + random.uniform(0, SPREAD * soft) if pause > 0 else 0.0  # noqa: S311 - as above
 
     def _wait(self, seconds: float, ended: threading.Event) -> bool:

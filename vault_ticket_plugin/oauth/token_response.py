@@ -48,17 +48,17 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
     code = _code(plain)
     if code in PASSING_ERRORS or status in NOT_SPENT:
         said = code or f"status {status}"
-        raise EndpointUnavailable(f"the token endpoint is busy ({said})", LATER, retry_after(headers, now))
+        raise EndpointUnavailable(f"the token endpoint is busy ({said})", LATER, retry_after=retry_after(headers, now))
     if code == "invalid_grant":
-        raise GrantRejected("the token endpoint says that the refresh token is not valid", RENEW, code)
+        raise GrantRejected("the token endpoint says that the refresh token is not valid", RENEW, code=code)
     if code in CLIENT_ERRORS or status == 401:
         raise ClientRejected(
             f"the token endpoint refuses the client or the request ({code or 'status 401'})",
             "Check client_id and token_url in the profile.",
-            code or "invalid_client",
+            code=code or "invalid_client",
         )
     if status >= 500:
-        raise SpendInDoubt(f"the token endpoint failed (status {status})", LATER, retry_after(headers, now))
+        raise SpendInDoubt(f"the token endpoint failed (status {status})", LATER, retry_after=retry_after(headers, now))
     if 300 <= status < 400:
         raise ProtocolError(
             f"the token endpoint redirects (status {status}); a refresh token is not sent on", CHECK_URL

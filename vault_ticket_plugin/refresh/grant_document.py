@@ -18,12 +18,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
-from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid, VaultDenied
-from vault_ticket_plugin.model import Claim, Document, Doubt, Grant, Location, Refresh, Rejection
+from vault_ticket_plugin.errors import ConfigError, GrantMissing, StoredDataInvalid, VaultDenied
+from vault_ticket_plugin.model import Claim, ClientIdentity, Document, Doubt, Grant, Location, Notes, Refresh, Rejection
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.profile import Profile
 
-NOTES = "vault_ticket"
+# The one key of ours in a document that belongs to a person.
+NOTES_KEY = "vault_ticket"
 _TIMES = {"until", "at", "expires_at"}
 
 Note = Claim | Doubt | Rejection | Refresh
@@ -48,18 +50,20 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
     client_id = document.data.get("client_id")
     if client_id is not None and (not isinstance(client_id, str) or not client_id.strip()):
         raise StoredDataInvalid(f"the client_id at {where} is not a text", store_it)
-    found = document.data.get(NOTES)
+    found = document.data.get(NOTES_KEY)
     notes = found if isinstance(found, Mapping) else {}
     return Grant(
         refresh_token=Secret(token.strip()),
         client_id=client_id.strip() if client_id else None,
         version=document.version,
         document=document.data,
-        claim=_note(Claim, notes.get("claim")),
-        doubt=_note(Doubt, notes.get("in_doubt")),
-        rejection=_note(Rejection, notes.get("rejected")),
-        not_before=_time(notes.get("not_before")),
-        refreshed=_note(Refresh, notes.get("refreshed")),
+        notes=Notes(
+            claim=_note(Claim, notes.get("claim")),
+            doubt=_note(Doubt, notes.get("in_doubt")),
+            rejection=_note(Rejection, notes.get("rejected")),
+            not_before=_time(notes.get("not_before")),
+            refreshed=_note(Refresh, notes.get("refreshed")),
+        ),
         # Written by hand it has no such note; then the version that a person wrote is this one.
         seeded_at=_time(notes.get("seeded_at")) or document.created_at,
     )
@@ -77,53 +81,55 @@ def read(store: KvStore, where: Location, profile: str, deadline: Deadline) -> G
     return parse(document, where, profile)
 
 
-def with_notes(
-    grant: Grant,
-    *,
-    claim: Claim | None = None,
-    doubt: Doubt | None = None,
-    rejection: Rejection | None = None,
-    not_before: float | None = None,
-    refreshed: Refresh | None = None,
-) -> Grant:
+def with_notes(grant: Grant, notes: Notes) -> Grant:
     """The grant with exactly these notes, `seeded_at` kept; its `document` is what to write."""
     noted = {
-        "claim": _plain(claim),
-        "in_doubt": _plain(doubt),
-        "rejected": _plain(rejection),
-        "not_before": None if not_before is None else to_rfc3339(math.ceil(not_before)),
-        "refreshed": _plain(refreshed),
+        "claim": _plain(notes.claim),
+        "in_doubt": _plain(notes.doubt),
+        "rejected": _plain(notes.rejection),
+        "not_before": None if notes.not_before is None else to_rfc3339(math.ceil(notes.not_before)),
+        "refreshed": _plain(notes.refreshed),
         "seeded_at": None if grant.seeded_at is None else to_rfc3339(grant.seeded_at),
     }
-    document = {**grant.document, NOTES: {name: value for name, value in noted.items() if value is not None}}
-    return replace(
-        grant,
-        document=document,
-        claim=claim,
-        doubt=doubt,
-        rejection=rejection,
-        not_before=not_before,
-        refreshed=refreshed,
-    )
+    ours = {name: value for name, value in noted.items() if value is not None}
+    return replace(grant, document={**grant.document, NOTES_KEY: ours}, notes=notes)
 
 
 def with_token(grant: Grant, refresh_token: Secret, doubt: Doubt | None = None) -> Grant:
-    """The grant with a rotated refresh token, its claim and record kept: what was noted of the old token goes."""
-    noted = with_notes(grant, claim=grant.claim, doubt=doubt, refreshed=grant.refreshed)
+    """The grant with a rotated refresh token, its claim and record kept."""
+    noted = with_notes(grant, grant.notes.rotated(doubt))
     document = {**noted.document, "refresh_token": refresh_token.reveal()}
     return replace(noted, refresh_token=refresh_token, document=document)
 
 
 def same_claim(one: Grant, other: Grant) -> bool:
-    return one.claim is not None and other.claim is not None and one.claim.id == other.claim.id
+    mine, theirs = one.notes.claim, other.notes.claim
+    return mine is not None and theirs is not None and mine.id == theirs.id
 
 
-def seed(refresh_token: Secret, client_id: str | None, now: float) -> dict[str, Any]:
-    """A new document, as `store` writes it."""
+def client_of(profile: Profile, grant: Grant | None) -> ClientIdentity | None:
+    """The profile's Client ID, else the grant's; None if neither has one."""
+    found = profile.client_id or (grant.client_id if grant is not None else None)
+    return ClientIdentity(found) if found else None
+
+
+def needed_client(profile: Profile, grant: Grant) -> ClientIdentity:
+    """ConfigError if there is none."""
+    found = client_of(profile, grant)
+    if found is None:
+        raise ConfigError(
+            f"profile {profile.name} has no Client ID",
+            "Put client_id into the profile, or store it with the grant: `vault-ticket store` asks for it.",
+        )
+    return found
+
+
+def new_document(refresh_token: Secret, client: ClientIdentity | None, now: float) -> dict[str, Any]:
+    """What `store` writes: nothing of an older one stays."""
     document: dict[str, Any] = {"refresh_token": refresh_token.reveal()}
-    if client_id:
-        document["client_id"] = client_id
-    document[NOTES] = {"seeded_at": to_rfc3339(now)}
+    if client is not None:
+        document["client_id"] = client.id
+    document[NOTES_KEY] = {"seeded_at": to_rfc3339(now)}
     return document
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from vault_ticket_plugin.errors import SaveFailed, StoredDataInvalid, VaultTicketError
 from vault_ticket_plugin.folder import Folder, FolderUnusable
-from vault_ticket_plugin.model import Location
+from vault_ticket_plugin.model import ClientIdentity, Location
 from vault_ticket_plugin.secret import Secret
 
 log = logging.getLogger(__name__)
@@ -24,22 +24,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`spent`: fingerprint of the refresh token that `refresh_token` replaces. `at`: Vault's time.
-
-    `kind`: a rotation replaces the spent token where that still stands; a seed is what a person gave to `store`,
-    after the server rotated it, and replaces what was there at `version`. `claim`: the id of a rotation's claim.
-    """
+    """A refresh token that Vault does not have yet."""
 
     kind: Literal["rotation", "seed"]
+    """A rotation replaces the spent token if that still stands; a seed is what a person gave to `store`, after the
+    server rotated it, and replaces what was there at `version`."""
     profile: str
     grant: str
+    """Where it belongs, as `Settings.grant_key` names it."""
     where: Location
     spent: str
+    """The fingerprint of the refresh token that `refresh_token` replaces."""
     refresh_token: Secret = field(repr=False)
-    client_id: str | None
+    client: ClientIdentity | None
     at: float
+    """Vault's time."""
     version: int
     claim: str = ""
+    """The id of a rotation's claim."""
 
     @property
     def name(self) -> str:
@@ -105,7 +107,7 @@ class Journal:
             log.warning("a journal that is no longer needed can't be removed (%s)", error.strerror)
 
     def waiting(self, profile: str, grant: str) -> list[Entry]:
-        """The entries of that grant (as `Settings.grant_identity` names it), none or one.
+        """The entries of that grant (as `Settings.grant_key` names it), none or one.
 
         StoredDataInvalid where there is one that can't be read: it may hold the only good refresh token.
         """
@@ -145,7 +147,8 @@ class Journal:
 
 def _text(entry: Entry) -> str:
     plain = asdict(entry) | {"where": entry.where._asdict(), "refresh_token": entry.refresh_token.reveal()}
-    return json.dumps(plain)
+    del plain["client"]
+    return json.dumps(plain | {"client_id": entry.client.id if entry.client else None})
 
 
 def _entry(text: str) -> Entry:
@@ -153,4 +156,6 @@ def _entry(text: str) -> Entry:
     where, token = Location(**plain["where"]), plain["refresh_token"]
     if not isinstance(token, str) or not token:
         raise ValueError("an entry without a token")
-    return Entry(**plain | {"where": where, "refresh_token": Secret(token)})
+    client_id = plain.pop("client_id")
+    client = ClientIdentity(client_id) if client_id else None
+    return Entry(**plain | {"where": where, "refresh_token": Secret(token), "client": client})

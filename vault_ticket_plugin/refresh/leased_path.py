@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
 from vault_ticket_plugin.errors import CasMismatch
-from vault_ticket_plugin.model import Document, Location, Ticket
+from vault_ticket_plugin.model import Document, LiveTicket, Location, Ticket
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
@@ -22,11 +22,17 @@ MIN_SPAN_SLACK = 2.0
 
 
 class LeasedVersion(NamedTuple):
-    """What a look at the leased path found. `span`: seconds from that version's write to its deletion."""
+    """What a look at the leased path found."""
 
-    ticket: Ticket | None
+    live: LiveTicket | None
     version: int = 0
+    """What check-and-set must name."""
     span: float | None = None
+    """Seconds from that version's write to its deletion."""
+
+    @property
+    def ticket(self) -> Ticket | None:
+        return None if self.live is None else self.live.ticket
 
 
 def look(store: KvStore, where: Location, deadline: Deadline) -> LeasedVersion:
@@ -35,7 +41,9 @@ def look(store: KvStore, where: Location, deadline: Deadline) -> LeasedVersion:
     span = None
     if document.deletes_at is not None and document.created_at is not None:
         span = document.deletes_at - document.created_at
-    return LeasedVersion(parse(document), document.version, span)
+    ticket = parse(document)
+    live = None if ticket is None else LiveTicket.at(ticket, store.now(), deadline.clock.monotonic())
+    return LeasedVersion(live, document.version, span)
 
 
 def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> None:

@@ -11,21 +11,43 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
 )
 from vault_ticket_plugin.model import Doubt, Grant, Rejection
+from vault_ticket_plugin.refresh.grant_document import client_of
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
+from vault_ticket_plugin.refresh.retry import MAX_RETRY_AFTER
 from vault_ticket_plugin.settings.profile import Profile
 
-# A server may ask for more; a person who mends it should not wait longer for us.
-MAX_RETRY_AFTER = 3600.0
+
+def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool) -> None:
+    """Raise what another call, here or on another host, has already found out."""
+    rejection, not_before = grant.notes.rejection, grant.notes.not_before
+    if rejection is not None and rejection.fingerprint == _latch_fingerprint(grant, profile):
+        since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; not asked again)"
+        raise rejected(rejection.code, grant.notes.doubt, profile, since)
+
+    if not_before is not None and not_before > now:
+        raise EndpointUnavailable(
+            f"the token endpoint asked for a pause until {to_rfc3339(not_before)}",
+            "It is asked again by itself then; --force asks now.",
+            retry_after=not_before - now,
+        )
+
+    doubt = unresolved_spend(grant, profile, now)
+    if doubt is not None and not patient and now - doubt.at > profile.reuse_grace:
+        # Past the server's grace a second use may end the whole family, the usable ticket with it.
+        raise SpendInDoubt(
+            f"{doubt.holder} spent the refresh token at {to_rfc3339(doubt.at)} and its answer was lost",
+            "It is tried again when no usable ticket is left; --force tries now.",
+        )
 
 
 def unresolved_spend(grant: Grant, profile: Profile, now: float) -> Doubt | None:
     """Whether the token now in the grant may have been spent by somebody who never said how it ended."""
     fingerprint = grant.refresh_token.fingerprint()
-    if grant.doubt is not None and grant.doubt.fingerprint == fingerprint:
-        return grant.doubt
-    claim = grant.claim
+    doubt, claim = grant.notes.doubt, grant.notes.claim
+    if doubt is not None and doubt.fingerprint == fingerprint:
+        return doubt
     if claim is not None and claim.fingerprint == fingerprint and claim.until < now:
-        # Where it does not say when it began, it had our own claim's time.
+        # If it does not say when it began, it had our own claim's time.
         began = claim.until - profile.claim_time if claim.at is None else claim.at
         return Doubt(fingerprint, claim.holder, began)
     return None
@@ -38,8 +60,8 @@ def somebody_may_have_finished(grant: Grant, seen: LeasedVersion) -> bool:
     that the grant we read was the newest. So the note tells, unless the last holder never released, or the
     grant was written anew.
     """
-    note = grant.refreshed
-    if grant.claim is not None or note is None:
+    note = grant.notes.refreshed
+    if grant.notes.claim is not None or note is None:
         return True
     return seen.ticket is None or seen.ticket.access_token.fingerprint() != note.ticket
 
@@ -48,40 +70,9 @@ def rejection_of(grant: Grant, profile: Profile, code: str, now: float, holder: 
     return Rejection(_latch_fingerprint(grant, profile), code, now, holder)
 
 
-def outcome_of(error: VaultTicketError) -> str:
-    """How a spend ended that brought no answer to use, as an Event tells it."""
-    if isinstance(error, GrantRejected | ClientRejected):
-        return "rejected"
-    if isinstance(error, SpendInDoubt):
-        return "in-doubt"
-    return "unavailable" if isinstance(error, EndpointUnavailable) else "invalid"
-
-
-def retry_not_before(error: BaseException, now: float) -> float | None:
-    """The moment before which the server does not want to be asked again, where it said so."""
-    wait = getattr(error, "retry_after", None)
-    return None if wait is None else now + min(wait, MAX_RETRY_AFTER)
-
-
-def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool) -> None:
-    """Raise what another call, here or on another host, has already found out."""
-    rejection = grant.rejection
-    if rejection is not None and rejection.fingerprint == _latch_fingerprint(grant, profile):
-        since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; not asked again)"
-        raise rejected(rejection.code, grant.doubt, profile, since)
-    if grant.not_before is not None and grant.not_before > now:
-        raise EndpointUnavailable(
-            f"the token endpoint asked for a pause until {to_rfc3339(grant.not_before)}",
-            "It is asked again by itself then; --force asks now.",
-            retry_after=grant.not_before - now,
-        )
-    doubt = unresolved_spend(grant, profile, now)
-    if doubt is not None and not patient and now - doubt.at > profile.reuse_grace:
-        # Past the server's grace a second use may end the whole family, the usable ticket with it.
-        raise SpendInDoubt(
-            f"{doubt.holder} spent the refresh token at {to_rfc3339(doubt.at)} and its answer was lost",
-            "It is tried again when no usable ticket is left; --force tries now.",
-        )
+def retry_not_before(error: VaultTicketError, now: float) -> float | None:
+    """The moment before which the server does not want to be asked again, if it said so."""
+    return None if error.retry_after is None else now + min(error.retry_after, MAX_RETRY_AFTER)
 
 
 def rejected(code: str, doubt: Doubt | None, profile: Profile, since: str = "") -> GrantRejected | ClientRejected:
@@ -90,22 +81,23 @@ def rejected(code: str, doubt: Doubt | None, profile: Profile, since: str = "") 
         return ClientRejected(
             f"the token endpoint refuses the client or the request: {code}{since}",
             f"Check client_id and token_url of profile {profile.name}; --force asks again.",
-            code,
+            code=code,
         )
     renew = (
         f"reate a refresh token (Settings → Installation → Public API), then run `vault-ticket store {profile.name}`."
     )
     if doubt is None:
         message = f"the token endpoint says that the refresh token is not valid{since}"
-        return GrantRejected(message, f"C{renew}", code)
+        return GrantRejected(message, f"C{renew}", code=code)
     return GrantRejected(
         f"the refresh token is dead: {doubt.holder} spent it, or the one before it, at {to_rfc3339(doubt.at)} "
         f"and its answer was lost{since}",
         f"If that host still has a journal, any vault-ticket command there saves it. Otherwise c{renew}",
-        code,
+        code=code,
     )
 
 
 def _latch_fingerprint(grant: Grant, profile: Profile) -> str:
     """Names the token in its context: the same token with a corrected client or URL is asked about again."""
-    return grant.refresh_token.fingerprint(profile.client_id or grant.client_id or "", profile.token_url)
+    client = client_of(profile, grant)
+    return grant.refresh_token.fingerprint(client.id if client else "", profile.token_url)

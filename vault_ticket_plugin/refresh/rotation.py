@@ -19,7 +19,7 @@ CATCH_UP_INITIAL, CATCH_UP_MAX = 0.05, 0.5
 
 
 def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) -> Grant | None:
-    """The grant as it now stands with the rotated token; None where a person has put another token there (I5).
+    """The grant as it now stands with the rotated token; None if a person has put another token there (I5).
 
     `known`: the grant as last read or written, to spare a read. Raises what the store raises; the token is then
     not saved.
@@ -47,12 +47,12 @@ def _read_since(store: KvStore, entry: Entry, deadline: Deadline) -> Grant:
     A later run has written nothing yet, so that a standby may answer it with what was there before. A lower version
     that was made later is not stale: somebody has deleted the document with all its versions, and begun anew.
     """
-    pauses = deadline.pauses(CATCH_UP_INITIAL, CATCH_UP_MAX)
+    backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
     while True:
         document = store.read(entry.where, deadline)
         if document.version >= entry.version or (document.created_at or 0.0) > entry.at + CLOCK_STEP:
             return grant_document.parse(document, entry.where, entry.profile)
-        if next(pauses, None) is None:
+        if not backoff.sleep():
             raise VaultUnreachable(f"Vault still shows what {entry.where} was before our claim", "Try again.")
 
 
@@ -62,16 +62,17 @@ def _doubt(grant: Grant, entry: Entry) -> Doubt | None:
     A server with reuse detection has then killed the family, the token that we are saving with it. Whoever is
     refused because of that shall be told why.
     """
-    if grant.claim is not None and grant.claim.id == entry.claim:
+    claim, cause = grant.notes.claim, grant.notes.doubt or grant.notes.rejection
+    if claim is not None and claim.id == entry.claim:
         return None
-    cause = grant.doubt or grant.rejection
     return None if cause is None else Doubt(entry.refresh_token.fingerprint(), cause.holder, cause.at)
 
 
 def replay(store: KvStore, entry: Entry, deadline: Deadline) -> bool:
-    """Put a journal's entry into Vault. False where a person has put another token there since."""
+    """Put a journal's entry into Vault. False if a person has put another token there since."""
     if entry.kind == "rotation":
         return save(store, entry, None, deadline) is not None
+
     version = entry.version
     try:
         document = store.read(entry.where, deadline)
@@ -85,5 +86,7 @@ def replay(store: KvStore, entry: Entry, deadline: Deadline) -> bool:
         pass  # nothing there yet, or deleted: what the person gave stands
     except VaultDenied:
         pass  # who seeds need not be able to read; check-and-set tells whether anything changed
-    store.write(entry.where, grant_document.seed(entry.refresh_token, entry.client_id, entry.at), version, deadline)
+    store.write(
+        entry.where, grant_document.new_document(entry.refresh_token, entry.client, entry.at), version, deadline
+    )
     return True

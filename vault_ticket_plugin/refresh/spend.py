@@ -4,47 +4,65 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Clock, Deadline
-from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
+from vault_ticket_plugin.errors import (
+    ClientRejected,
+    EndpointUnavailable,
+    GrantRejected,
+    SpendInDoubt,
+    VaultTicketError,
+)
 from vault_ticket_plugin.model import Doubt, TokenResponse
-from vault_ticket_plugin.refresh import notes
+from vault_ticket_plugin.refresh.notes import rejected
+from vault_ticket_plugin.refresh.retry import BACKOFF_INITIAL, BACKOFF_MAX, LAST_TRY_SHARE
 from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
-# Between two tries of one spend; none begins past this share of its time: cut short, its answer might get lost.
-BACKOFF_INITIAL, BACKOFF_MAX, RETRY_UNTIL = 0.2, 2.0, 0.75
+
+class SpendFailure(NamedTuple):
+    """No answer to use."""
+
+    error: VaultTicketError
+    lost: bool = False
+    """Whether the answer to a try of ours was lost: what is told as dead may be what that one brought to life."""
 
 
 def spend(
     ask: Callable[[], TokenResponse], profile: Profile, found: Doubt | None, ours: Doubt, budget: Deadline, clock: Clock
-) -> TokenResponse:
+) -> TokenResponse | SpendFailure:
     """`ask`: one request. All tries lie within the budget.
 
-    `found`: the doubt that the grant was found with. `ours`: what there is to say once an answer is lost; a rejection
-    after that has the loss as its cause.
+    `found`: the doubt that the grant was found with. `ours`: what there is to say once an answer is lost.
     """
     grace = Deadline.after(profile.reuse_grace, clock)
-    pauses = budget.within(budget.left() * RETRY_UNTIL).pauses(BACKOFF_INITIAL, BACKOFF_MAX)
+    backoff = budget.within(budget.left() * LAST_TRY_SHARE).backoff(BACKOFF_INITIAL, BACKOFF_MAX)
     lost: SpendInDoubt | None = None
     failed: EndpointUnavailable | None = None
     while True:
         try:
             log.info("spending the refresh token of %s", profile.grant)
             return ask()
+
         except (GrantRejected, ClientRejected) as error:
-            raise notes.rejected(error.code, ours if lost else found, profile) from lost
+            return SpendFailure(rejected(error.code, ours if lost else found, profile), lost is not None)
+
         except SpendInDoubt as error:
-            if lost is not None or grace.passed() or next(pauses, None) is None:
-                raise
+            if lost is not None or grace.passed() or not backoff.sleep():
+                return SpendFailure(error, lost=True)
             lost = error
+
         except EndpointUnavailable as error:
             # The last try of all, cut short by the end of the time, tells less than the one before it.
             failed = failed if failed is not None and budget.passed() else error
             wait = error.retry_after or 0.0
             if wait >= budget.left():
-                raise lost or failed from None
+                return SpendFailure(lost or failed, lost is not None)
             clock.sleep(wait)
-            if next(pauses, None) is None:
-                raise lost or failed from None
+            if not backoff.sleep():
+                return SpendFailure(lost or failed, lost is not None)
+
+        except VaultTicketError as error:
+            return SpendFailure(error, lost is not None)

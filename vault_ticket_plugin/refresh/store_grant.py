@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.errors import CasMismatch, SaveFailed, VaultDenied, VaultTicketError
-from vault_ticket_plugin.model import Ticket, TokenResponse
+from vault_ticket_plugin.model import ClientIdentity, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path
 from vault_ticket_plugin.refresh.journal import Entry, Journal
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Seeding:
+class StoreGrant:
     """A person's re-seed always wins (I5): it overwrites whatever stands there, a claim included."""
 
     profile: Profile
@@ -28,7 +28,9 @@ class Seeding:
     grant_key: str
     clock: Clock
 
-    def seed(self, refresh_token: Secret, client_id: str, verify: bool, deadline: Deadline) -> Ticket | None:
+    def store_token(
+        self, refresh_token: Secret, client: ClientIdentity, verify: bool, deadline: Deadline
+    ) -> Ticket | None:
         """The ticket that proving it brought, published where we may; None without `verify`.
 
         Nothing is changed in Vault where the token turns out to be bad, or where we may not write.
@@ -41,11 +43,11 @@ class Seeding:
                 "Storing needs `create` and `update` there (policies/ticket-operator.hcl). Nothing was spent.",
             )
         if not verify:
-            self._write(refresh_token, client_id, version, deadline)
+            self._write(refresh_token, client, version, deadline)
             return None
         started = self.store.now()
-        answer = self.endpoint.refresh(refresh_token, client_id, deadline.within(self.profile.request_timeout))
-        self._save(refresh_token, client_id, version, answer, deadline)
+        answer = self.endpoint.refresh(refresh_token, client, deadline.within(self.profile.request_timeout))
+        self._save(refresh_token, client, version, answer, deadline)
         if answer.access_token is None:
             if answer.fault is not None:
                 raise answer.fault
@@ -60,10 +62,12 @@ class Seeding:
             log.info("the ticket that proved the refresh token was not published: %s", error.message)
         return ticket
 
-    def _save(self, given: Secret, client_id: str, version: int, answer: TokenResponse, deadline: Deadline) -> None:
+    def _save(
+        self, given: Secret, client: ClientIdentity, version: int, answer: TokenResponse, deadline: Deadline
+    ) -> None:
         token = answer.refresh_token
         if token is None or token == given:
-            self._write(given, client_id, version, deadline)
+            self._write(given, client, version, deadline)
             return
         entry = Entry(
             kind="seed",
@@ -72,13 +76,13 @@ class Seeding:
             where=self.profile.grant,
             spent=given.fingerprint(),
             refresh_token=token,
-            client_id=client_id,
+            client=client,
             at=self.store.now(),
             version=version,
         )
         self.journal.write(entry)
         try:
-            self._write(token, client_id, version, deadline.at_least(self.profile.claim_time))
+            self._write(token, client, version, deadline.at_least(self.profile.claim_time))
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             raise SaveFailed(
@@ -87,9 +91,9 @@ class Seeding:
             ) from None
         self.journal.remove(entry)
 
-    def _write(self, refresh_token: Secret, client_id: str, version: int, deadline: Deadline) -> None:
+    def _write(self, refresh_token: Secret, client: ClientIdentity, version: int, deadline: Deadline) -> None:
         while True:
-            document = grant_document.seed(refresh_token, client_id, self.store.now())
+            document = grant_document.new_document(refresh_token, client, self.store.now())
             try:
                 self.store.write(self.profile.grant, document, version, deadline)
                 return

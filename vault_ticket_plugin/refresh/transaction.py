@@ -1,35 +1,42 @@
 """The refresh transaction: claim, spend, save, publish, release. One spend for the whole fleet.
 
-The order and its reasons stand in docs/protocol.md, what may go wrong at each step and how it heals too.
+Its steps, numbered as in docs/protocol.md, which has the reasons, and what may go wrong at each and how it heals:
+
+    (1) Find: what is on the leased path. The issuer's part; it hands over what it saw.
+    (2) Read the grant.
+    (3) Claim it by check-and-set, or get what another holder brings.
+    (4) Spend: one request to the token endpoint.
+    (5) Journal and save what the refresh token was rotated to.
+    (6) Publish the ticket, then release the claim.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from vault_ticket_plugin.clock import Clock, Deadline
+from vault_ticket_plugin.clock import Backoff, Clock, Deadline
 from vault_ticket_plugin.errors import (
     Busy,
-    CasMismatch,
     ClientRejected,
+    EndpointUnavailable,
     GrantRejected,
     ProtocolError,
     SpendInDoubt,
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.events import Event, EventSink, Kind, nobody
-from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Doubt, Freshness, Grant, Refresh, Ticket, TokenResponse
+from vault_ticket_plugin.events import EventSink, Kind, discard, token_event
+from vault_ticket_plugin.model import Claim, Demand, Doubt, Freshness, Grant, LiveTicket, Refresh, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path, rotation
-from vault_ticket_plugin.refresh import notes as verdicts
-from vault_ticket_plugin.refresh import spend as spending
+from vault_ticket_plugin.refresh.claim import WRAP_UP_SECONDS, ActiveClaim, Claims
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
+from vault_ticket_plugin.refresh.notes import rejection_of, retry_not_before, somebody_may_have_finished
+from vault_ticket_plugin.refresh.spend import SpendFailure, spend
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -38,253 +45,232 @@ log = logging.getLogger(__name__)
 # Between two looks while another holder has the claim: soon enough not to be felt, rare enough for Vault to bear
 # a fleet of waiting hosts.
 LOOK_INITIAL, LOOK_MAX = 0.1, 1.0
-# What a holder still gets, after its caller's patience is over, to save, publish and release.
-WRAP_UP_SECONDS = 3.0
 
 
-class Outcome(NamedTuple):
-    """A ticket, and whether others may have it: not where a person stored the grant anew meanwhile."""
+class Spent(NamedTuple):
+    """An answer of the token endpoint."""
 
-    ticket: Ticket
-    shared: bool = True
-
-
-class ActiveClaim(NamedTuple):
-    """A claimed grant. `ends`: when the claim does; nothing is sent after that. `doubt`: how it was found."""
-
-    grant: Grant
-    ends: Deadline
-    doubt: Doubt | None
+    response: TokenResponse
+    started: float
+    """Just before it was asked for: the ticket's lifetime counts from then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """`holder`: who we are, as others read it in a claim. `grant_key`: what a journal's entry belongs to."""
+    """One profile's. Safe to use from several threads, one call at a time."""
 
     profile: Profile
     store: KvStore
     endpoint: TokenEndpoint
     journal: Journal
     holder: str
+    """Who we are, as others read it in a claim."""
     grant_key: str
+    """What a journal's entry belongs to."""
     clock: Clock
-    tell: EventSink = nobody
+    emit: EventSink = discard
 
-    def look(self, deadline: Deadline) -> LeasedVersion:
-        return leased_path.look(self.store, self.profile.ticket, deadline)
+    @property
+    def claims(self) -> Claims:
+        return Claims(self.profile, self.store, self.holder, self.clock, self.emit)
 
-    def freshness(self, ticket: Ticket, demand: Demand) -> Freshness:
-        return demand.freshness(ticket, self.profile.windows, self.store.now())
-
-    def refresh(self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool) -> Outcome:
+    def refresh(self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool) -> LiveTicket:
         """Spend the grant, or get what somebody else's spend brought.
 
-        `seen`: the leased path as last looked at. Without patience (a usable ticket is at hand) Busy is raised at
-        once where another holder has the claim; with it, when the deadline passes.
+        `seen`: the leased path as last looked at (1). Without patience (a usable ticket is at hand) Busy is raised at
+        once if another holder has the claim; with it, when the deadline passes.
         """
-        good_enough = Freshness.SOFT if patient else Freshness.FRESH
-        pauses = deadline.pauses(LOOK_INITIAL, LOOK_MAX)
-        claim_id = secrets.token_hex(8)
-        missed = False
         while True:
-            grant = self._read_grant(deadline)
-            now = self.store.now()
-            if grant.claim is not None and grant.claim.id == claim_id:
-                # Our own write, whose answer was lost.
-                held = ActiveClaim(grant, Deadline.after(grant.claim.until - CLOCK_STEP - now, self.clock), grant.doubt)
-                break
-            if not demand.force:
-                verdicts.raise_known_failure(grant, self.profile, now, patient)
-            if grant.claim is None or grant.claim.until < now:
-                ends = Deadline.after(self.profile.claim_time, self.clock)
-                expiry = now + self.profile.claim_time + CLOCK_STEP
-                claim = Claim(claim_id, self.holder, expiry, grant.refresh_token.fingerprint(), now)
-                claimed = self._write_claim(grant, claim, deadline)
-                if claimed is not None:
-                    held = ActiveClaim(claimed, ends, claimed.doubt)
-                    break
-                if not missed:  # once, read again at once: perhaps it was ours, or only an edit came between
-                    missed = True
-                    continue
-            self._wait(pauses, grant.claim, patient)
-            seen = self.look(deadline)
-            if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
-                return Outcome(seen.ticket)
-        if verdicts.somebody_may_have_finished(grant, seen):
-            seen = self.look(deadline)
-            if seen.ticket is not None and self.freshness(seen.ticket, demand) <= good_enough:
-                self._release(held, deadline, **_unspent(held))
-                return Outcome(seen.ticket)
-        outcome = self._spend_and_settle(held, seen, deadline)
-        return self.refresh(seen, demand, deadline, patient) if outcome is None else outcome
+            # (2) Read the grant, and (3) claim it (claim.py). Another holder may bring a ticket meanwhile.
+            claimed = self._claim(seen, demand, deadline, patient)
+            if isinstance(claimed, LiveTicket):
+                return claimed
 
-    def _read_grant(self, deadline: Deadline) -> Grant:
-        return grant_document.read(self.store, self.profile.grant, self.profile.name, deadline)
+            # Somebody may have finished between our look and our claim.
+            if somebody_may_have_finished(claimed.found, seen):
+                seen = self._look(deadline)
+                if self._is_enough(seen, demand, patient):
+                    self.claims.release(claimed, claimed.grant.notes.released(), deadline)
+                    return self._live(seen.ticket)
 
-    def _write_claim(self, grant: Grant, claim: Claim, deadline: Deadline) -> Grant | None:
-        """The grant with our claim, or None where somebody else wrote first."""
-        doubt = verdicts.unresolved_spend(grant, self.profile, self.store.now())
-        # A holder that died may have published: its predecessor's note would hide that from the next one.
-        refreshed = None if grant.claim is not None else grant.refreshed
-        claimed = grant_document.with_notes(
-            grant, claim=claim, doubt=doubt, rejection=grant.rejection, refreshed=refreshed
-        )
-        try:
-            version = self.store.write(self.profile.grant, claimed.document, grant.version, deadline)
-        except CasMismatch:
-            self._tell("claim", grant.refresh_token, "lost")
-            return None
-        self._tell("claim", grant.refresh_token, "taken")
-        return replace(claimed, version=version)
+            # (4) Spend. If the token is dead and a person has stored another meanwhile, begin anew with that.
+            spent = self._spend(claimed, deadline)
+            if spent is not None:
+                return self._settle(claimed, spent, seen, deadline.at_least(WRAP_UP_SECONDS))
+            log.info("the grant was stored anew meanwhile: trying with it")
 
-    def _wait(self, pauses: Iterator[float], claim: Claim | None, patient: bool) -> None:
-        if not patient or next(pauses, None) is None:
+    # -- steps (2) and (3): the claim
+
+    def _claim(
+        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool
+    ) -> ActiveClaim | LiveTicket:
+        """Our claim, or a ticket that another holder has published while we waited for its claim."""
+        claim_id = secrets.token_hex(8)
+        backoff = deadline.backoff(LOOK_INITIAL, LOOK_MAX)
+        while not isinstance(taken := self.claims.take(claim_id, demand, deadline, patient), ActiveClaim):
+            self._wait(backoff, taken, patient)
+            seen = self._look(deadline)
+            if self._is_enough(seen, demand, patient):
+                return self._live(seen.ticket)
+        return taken
+
+    def _wait(self, backoff: Backoff, claim: Claim | None, patient: bool) -> None:
+        if not patient or not backoff.sleep():
             raise Busy(
                 f"{claim.holder if claim else 'another holder'} is refreshing this ticket and has not finished in time",
                 "Try again: a holder that died is waited for no longer than the claim's time.",
             )
 
-    def _spend_and_settle(self, held: ActiveClaim, seen: LeasedVersion, deadline: Deadline) -> Outcome | None:
-        """The claim is ours: spend, and leave the document telling how it ended.
+    # -- step (4): the request
 
-        None where the token we tried is dead but a person has stored another: begin anew.
+    def _spend(self, claimed: ActiveClaim, deadline: Deadline) -> Spent | None:
+        """The token endpoint's answer. Whatever else comes of it, the document tells how it ended.
+
+        None if the token that we tried is dead, but a person has stored another.
         """
+        grant, notes = claimed.grant, claimed.grant.notes
         # What comes after the spend must fit in too; and a spend in a hurry is one whose answer gets lost.
         longest = deadline.last - self.clock.monotonic() - WRAP_UP_SECONDS
-        if min(held.ends.left(), 2 * longest) < self.profile.request_timeout:
-            self._release(held, deadline, **_unspent(held))
+        if min(claimed.ends.left(), 2 * longest) < self.profile.request_timeout:
+            self.claims.release(claimed, notes.released(), deadline)
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
+
         started = self.store.now()
-        refreshed = held.grant.refreshed
-        doubt = held.doubt or Doubt(held.grant.refresh_token.fingerprint(), self.holder, started)
+        ours = notes.doubt or Doubt(grant.refresh_token.fingerprint(), self.holder, started)
+        budget = claimed.ends.within(min(self.profile.request_timeout, longest))
         try:
-            answer = self._spend(held, doubt, held.ends.within(min(self.profile.request_timeout, longest)))
-        except (GrantRejected, ClientRejected) as error:
-            rejection = verdicts.rejection_of(held.grant, self.profile, error.code, self.store.now(), self.holder)
-            lost = isinstance(error.__cause__, SpendInDoubt)
-            stands = self._release(
-                held, deadline, rejection=rejection, doubt=doubt if lost else held.doubt, refreshed=refreshed
-            )
-            self._tell("rejection", held.grant.refresh_token, "latched" if stands else "overruled", error)
-            if stands:
-                raise
-            log.info("the grant was stored anew meanwhile: trying with it")
-            return None
-        except (SpendInDoubt, ProtocolError, KeyboardInterrupt, SystemExit) as error:
-            pause = verdicts.retry_not_before(error, self.store.now())
-            self._release(held, deadline, doubt=doubt, refreshed=refreshed, not_before=pause)
+            outcome = spend(lambda: self._ask(grant, budget), self.profile, notes.doubt, ours, budget, self.clock)
+        except (KeyboardInterrupt, SystemExit):
+            self.claims.release(claimed, notes.in_doubt(ours), deadline)
             raise
+
+        match outcome:
+            case TokenResponse():
+                return Spent(outcome, started)
+
+            case SpendFailure((GrantRejected() | ClientRejected()) as error, lost):
+                rejection = rejection_of(grant, self.profile, error.code, self.store.now(), self.holder)
+                after = notes.after_rejection(rejection, ours if lost else notes.doubt)
+                stands = self.claims.release(claimed, after, deadline)
+                self._emit("rejection", grant.refresh_token, "latched" if stands else "overruled", error)
+                if stands:
+                    raise error
+                return None
+
+            case SpendFailure((SpendInDoubt() | ProtocolError()) as error):
+                pause = retry_not_before(error, self.store.now())
+                self.claims.release(claimed, notes.in_doubt(ours, pause), deadline)
+                raise error
+
+            case SpendFailure(error):
+                pause = retry_not_before(error, self.store.now())
+                self.claims.release(claimed, notes.after_pause(pause), deadline)
+                raise error
+
+    def _ask(self, grant: Grant, budget: Deadline) -> TokenResponse:
+        """One request."""
+        try:
+            response = self.endpoint.refresh(
+                grant.refresh_token, grant_document.needed_client(self.profile, grant), budget
+            )
         except VaultTicketError as error:
-            self._release(
-                held, deadline, **_unspent(held), not_before=verdicts.retry_not_before(error, self.store.now())
-            )
+            self._emit("spend", grant.refresh_token, _outcome_of(error), error)
             raise
-        return self._settle(held, answer, started, seen, deadline.at_least(WRAP_UP_SECONDS))
+        self._emit("spend", grant.refresh_token, "answered" if response.fault is None else "invalid")
+        return response
 
-    def _spend(self, held: ActiveClaim, doubt: Doubt, budget: Deadline) -> TokenResponse:
-        client_id = self.profile.client_id or held.grant.client_id
+    # -- steps (5) and (6): what comes of its answer
 
-        def ask() -> TokenResponse:
-            try:
-                answer = self.endpoint.refresh(held.grant.refresh_token, client_id, budget)
-            except VaultTicketError as error:
-                self._tell("spend", held.grant.refresh_token, verdicts.outcome_of(error), error)
-                raise
-            self._tell("spend", held.grant.refresh_token, "answered" if answer.fault is None else "invalid")
-            return answer
-
-        return spending.spend(ask, self.profile, held.doubt, doubt, budget, self.clock)
-
-    def _settle(
-        self, held: ActiveClaim, answer: TokenResponse, started: float, seen: LeasedVersion, deadline: Deadline
-    ) -> Outcome:
+    def _settle(self, claimed: ActiveClaim, spent: Spent, seen: LeasedVersion, deadline: Deadline) -> LiveTicket:
         """The answer is read: journal, save, publish, release, in this order."""
-        saved: Grant | None = held.grant
-        if answer.refresh_token is not None and answer.refresh_token != held.grant.refresh_token:
-            saved = self._save(held, answer.refresh_token, deadline)
-        in_vault = saved is not None and saved.claim is not None
-        if answer.access_token is None:
-            if saved is not None and in_vault:
-                self._release(held._replace(grant=saved), deadline, refreshed=held.grant.refreshed)
-            raise answer.fault or ProtocolError("the token endpoint's answer has no access token")
-        ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
+        response = spent.response
+        saved: Grant | None = claimed.grant
+
+        # (5) Save what the refresh token was rotated to, by way of the journal.
+        if response.refresh_token is not None and response.refresh_token != claimed.grant.refresh_token:
+            saved = self._save(claimed, response.refresh_token, deadline)
+        still_ours = saved is not None and saved.notes.claim is not None
+
+        if response.access_token is None:
+            if saved is not None and still_ours:
+                held = claimed._replace(grant=saved)
+                self.claims.release(held, saved.notes.settled(claimed.grant.notes.refreshed), deadline)
+            raise response.fault or ProtocolError("the token endpoint's answer has no access token")
+        ticket = Ticket(response.access_token, response.token_type, spent.started, spent.started + response.expires_in)
         if saved is None:
             log.warning("the grant was stored anew while it was refreshed: what was stored stands")
-            return Outcome(ticket, shared=False)
-        if in_vault:
-            self._publish_and_release(held._replace(grant=saved), ticket, seen, deadline)
-        return Outcome(ticket)
+            return self._live(ticket)._replace(shared=False)
 
-    def _save(self, held: ActiveClaim, refresh_token: Secret, deadline: Deadline) -> Grant | None:
-        """The grant as saved, None where stored anew; without a claim where that is not ours, or nothing is saved."""
+        # (6) Publish the ticket, then release the claim.
+        if still_ours:
+            held = claimed._replace(grant=saved)
+            refreshed = self._publish(held, ticket, seen, deadline)
+            self.claims.release(held, saved.notes.settled(refreshed), deadline)
+        return self._live(ticket)
+
+    def _save(self, claimed: ActiveClaim, refresh_token: Secret, deadline: Deadline) -> Grant | None:
+        """The grant as saved, None if it was stored anew; without a claim if that is not ours, or nothing is saved."""
+        grant = claimed.grant
         entry = Entry(
             kind="rotation",
             profile=self.profile.name,
             grant=self.grant_key,
             where=self.profile.grant,
-            spent=held.grant.refresh_token.fingerprint(),
+            spent=grant.refresh_token.fingerprint(),
             refresh_token=refresh_token,
-            client_id=None,
+            client=None,
             at=self.store.now(),
-            version=held.grant.version,
-            claim=held.grant.claim.id if held.grant.claim else "",
+            version=grant.version,
+            claim=grant.notes.claim.id if grant.notes.claim else "",
         )
         self.journal.write(entry)
         try:
-            saved = rotation.save(self.store, entry, held.grant, deadline.within(held.ends.left()))
+            saved = rotation.save(self.store, entry, grant, deadline.within(claimed.ends.left()))
         except VaultTicketError as error:
             self.journal.keep(entry, error)
-            self._tell("save", refresh_token, "kept", error)
-            return replace(held.grant, claim=None)
-        self._tell("save", refresh_token, "overruled" if saved is None else "saved")
+            self._emit("save", refresh_token, "kept", error)
+            return replace(grant, notes=grant.notes._replace(claim=None))
+        self._emit("save", refresh_token, "overruled" if saved is None else "saved")
         self.journal.remove(entry)
-        if saved is not None and not grant_document.same_claim(saved, held.grant):
-            return replace(saved, claim=None)
+
+        if saved is not None and not grant_document.same_claim(saved, grant):
+            return replace(saved, notes=saved.notes._replace(claim=None))
         return saved
 
-    def _publish_and_release(self, held: ActiveClaim, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> None:
-        refreshed = held.grant.refreshed
+    def _publish(self, claimed: ActiveClaim, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> Refresh | None:
+        """What to note of it: the refresh before, if the ticket could not be published."""
         try:
             leased_path.publish(self.store, self.profile, ticket, seen, deadline)
-            fingerprint = ticket.access_token.fingerprint()
-            refreshed = Refresh(ticket.issued_at, ticket.expires_at, self.holder, fingerprint)
-            self._tell("publish", ticket.access_token, "published")
         except VaultTicketError as error:
-            self._tell("publish", ticket.access_token, "failed", error)
+            self._emit("publish", ticket.access_token, "failed", error)
             log.warning("the ticket is good, but was not published at %s: %s", self.profile.ticket, error.message)
-        self._release(held, deadline, refreshed=refreshed)
+            return claimed.grant.notes.refreshed
+        self._emit("publish", ticket.access_token, "published")
+        return Refresh(ticket.issued_at, ticket.expires_at, self.holder, ticket.access_token.fingerprint())
 
-    def _release(self, held: ActiveClaim, deadline: Deadline, **notes: object) -> bool:
-        """Give the claim back, with what is now known. False where the document holds another refresh token.
+    # -- what several steps use
 
-        A release that fails is no failure of ours: the claim ends by itself.
-        """
-        deadline = deadline.at_least(WRAP_UP_SECONDS)
-        grant, same = held.grant, True
-        try:
-            while True:
-                freed = grant_document.with_notes(grant, **notes)  # type: ignore[arg-type]
-                try:
-                    self.store.write(self.profile.grant, freed.document, grant.version, deadline)
-                    return same
-                except CasMismatch:
-                    if deadline.passed():
-                        return same
-                grant = self._read_grant(deadline)
-                same = grant.refresh_token == held.grant.refresh_token
-                if not grant_document.same_claim(grant, held.grant):
-                    return same  # given back already, or taken over, or written anew
-                if not same:  # edited by a person who left our notes in: they are about another token
-                    notes = {"refreshed": notes.get("refreshed")}
-        except VaultTicketError as error:
-            log.info("the claim was not given back (%s); it ends by itself", error.message)
-            return same
+    def _look(self, deadline: Deadline) -> LeasedVersion:
+        return leased_path.look(self.store, self.profile.ticket, deadline)
 
-    def _tell(self, kind: Kind, token: Secret, outcome: str, error: VaultTicketError | None = None) -> None:
-        detail = "" if error is None else getattr(error, "code", "") or type(error).__name__
-        self.tell(Event(kind, self.profile.name, outcome, self.holder, token.fingerprint(), detail))
+    def _is_enough(self, seen: LeasedVersion, demand: Demand, patient: bool) -> bool:
+        """Whether what is published spares us the spend."""
+        wanted = Freshness.SOFT if patient else Freshness.FRESH
+        windows, now = self.profile.windows, self.store.now()
+        return seen.ticket is not None and demand.freshness(seen.ticket, windows, now) <= wanted
+
+    def _live(self, ticket: Ticket | None) -> LiveTicket:
+        assert ticket is not None  # noqa: S101 - `_is_enough` has seen it
+        return LiveTicket.at(ticket, self.store.now(), self.clock.monotonic())
+
+    def _emit(self, kind: Kind, token: Secret, outcome: str, error: VaultTicketError | None = None) -> None:
+        self.emit(token_event(kind, self.profile.name, outcome, self.holder, token, error))
 
 
-def _unspent(held: ActiveClaim) -> dict[str, object]:
-    """The notes as they were found: we have learnt nothing."""
-    return {"doubt": held.doubt, "rejection": held.grant.rejection, "refreshed": held.grant.refreshed}
+def _outcome_of(error: VaultTicketError) -> str:
+    """How a spend ended that brought no answer to use, as an Event tells it."""
+    if isinstance(error, GrantRejected | ClientRejected):
+        return "rejected"
+    if isinstance(error, SpendInDoubt):
+        return "in-doubt"
+    return "unavailable" if isinstance(error, EndpointUnavailable) else "invalid"

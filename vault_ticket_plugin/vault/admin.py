@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultDenied, VaultTicketError
+from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultTicketError
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.vault.hvac_adapter import hvac_client
-from vault_ticket_plugin.vault.session import Answer, VaultSession, refused
-from vault_ticket_plugin.vault.setup_plan import Action, EnableAppRole, EnableKv, Found, Wanted, WritePolicy, WriteRole
+from vault_ticket_plugin.vault.judgement import BadToken, Denied, Invalid, Missing, VaultResponse
+from vault_ticket_plugin.vault.session import VaultSession, refused
+from vault_ticket_plugin.vault.setup_plan import (
+    Action,
+    EnableAppRole,
+    EnableKv,
+    ServerState,
+    Wanted,
+    WritePolicy,
+    WriteRole,
+)
 
 
 class NotThere(Exception):
@@ -23,22 +32,13 @@ class Admin:
         self._sys = client.sys
         self._approle = client.auth.approle
 
-    def look(self, wanted: Wanted) -> Found:
+    def look(self, wanted: Wanted) -> ServerState:
         """Reads, and changes nothing."""
-        try:
-            mounts = {path.rstrip("/"): _kind(one) for path, one in self._sys.list_mounted_secrets_engines().items()}
-            auths = {path.rstrip("/"): str(one["type"]) for path, one in self._sys.list_auth_methods().items()}
-            texts = {one.name: self._policy(one.name) for one in wanted.policies()}
-            role = self._role(wanted) if auths.get(wanted.approle) == "approle" else None
-        except VaultDenied as denied:
-            raise _not_admin(denied) from None
-        return Found(mounts, {name: text for name, text in texts.items() if text is not None}, auths, role)
-
-    def do(self, action: Action) -> None:
-        try:
-            self._do(action)
-        except VaultDenied as denied:
-            raise _not_admin(denied) from None
+        mounts = {path.rstrip("/"): _kind(one) for path, one in self._sys.list_mounted_secrets_engines().items()}
+        auths = {path.rstrip("/"): str(one["type"]) for path, one in self._sys.list_auth_methods().items()}
+        texts = {one.name: self._policy(one.name) for one in wanted.policies()}
+        role = self._role(wanted) if auths.get(wanted.approle) == "approle" else None
+        return ServerState(mounts, {name: text for name, text in texts.items() if text is not None}, auths, role)
 
     def role_id(self, wanted: Wanted) -> str:
         return str(self._approle.read_role_id(wanted.role, mount_point=wanted.approle)["role_id"])
@@ -55,7 +55,7 @@ class Admin:
             return False
         return bool(found)  # an empty answer for one that it does not know
 
-    def _do(self, action: Action) -> None:
+    def do(self, action: Action) -> None:
         match action:
             case EnableKv(mount, version):
                 self._sys.enable_secrets_engine("kv", path=mount, options={"version": str(version)})
@@ -80,13 +80,18 @@ class Admin:
         return found
 
 
-def _judge(answer: Answer) -> Mapping[str, Any]:
+def _judge(response: VaultResponse | BadToken | Denied) -> Mapping[str, Any]:
     """The answer's data."""
-    if answer.status == 404:
-        raise NotThere
-    if answer.status == 400:
-        raise refused(answer, "this step of the setup")
-    data = answer.body.get("data")
+    match response:
+        case BadToken():
+            raise _not_admin("Vault does not know it")
+        case Denied():
+            raise _not_admin("Vault denies it one of these calls")
+        case Missing():
+            raise NotThere
+        case Invalid():
+            raise refused(response, "this step of the setup")
+    data = response.body.get("data")
     if data is not None and not isinstance(data, Mapping):
         raise StoredDataInvalid("Vault's answer is not of the expected form", "")
     return data or {}
@@ -101,8 +106,8 @@ def _kind(mount: Mapping[str, Any]) -> tuple[str, int | None]:
     return "kv", int(version) if version.isdigit() else None
 
 
-def _not_admin(denied: VaultDenied) -> VaultTicketError:
+def _not_admin(reason: str) -> VaultTicketError:
     return ConfigError(
-        f"this token may not set up a server: {denied.message}",
+        f"this token may not set up a server: {reason}",
         "Set VAULT_TOKEN (or BAO_TOKEN) to an administrator's token, for this command only.",
     )

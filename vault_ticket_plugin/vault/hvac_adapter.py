@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.vault.session import Answer, VaultSession
+from vault_ticket_plugin.vault.judgement import BadToken, Denied, Invalid, Missing, Ok, VaultRequest
+from vault_ticket_plugin.vault.session import VaultSession
+
+Judge = Callable[[Ok | Missing | Invalid | BadToken | Denied], Any]
 
 
-def hvac_client(
-    session: VaultSession, deadline: Deadline, judge: Callable[[Answer], Any], *, anonymous: bool = False
-) -> Any:
+def hvac_client(session: VaultSession, deadline: Deadline, judge: Judge, *, anonymous: bool = False) -> Any:
     """An hvac.Client whose calls return what `judge` makes of the answer; `anonymous`: without the session's token."""
     import hvac
     import hvac.adapters
@@ -20,7 +21,8 @@ def hvac_client(
     class Adapter(hvac.adapters.Adapter):  # type: ignore[misc]
         def request(self, method: str, url: str, json: Mapping[str, Any] | None = None, **_: object) -> Any:
             path = unquote(url.removeprefix("/v1/"))  # the session quotes it
-            return judge(session.call(method.upper(), path, deadline, json, anonymous=anonymous))
+            request = VaultRequest(method.upper(), path, json, anonymous=anonymous)
+            return judge(session.ask(request, deadline))
 
         def get_login_token(self, response: Any) -> Any:
             return response["auth"]["client_token"]

@@ -13,19 +13,13 @@ from typing import Literal, get_args
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.vault import paths
 
 Role = Literal["refresher", "reader", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # In a policy's path `+` stands for any one part: this profile stands for all that are at the default paths.
 ANY_PROFILE = "+"
-# What a token may ask about itself.
-LOOKUP_SELF = "auth/token/lookup-self"
-CAPABILITIES_SELF = "sys/capabilities-self"
-REVOKE_SELF = "auth/token/revoke-self"
-RENEW_SELF = "auth/token/renew-self"
-WRAP = "sys/wrapping/wrap"
-
 # What means something else than itself in a policy's path.
 PATTERNS = ("*", "{{", "}}")
 
@@ -47,8 +41,8 @@ class Rule:
 
 
 # Observed: 806 logins in 10 s by OpenBao 2.7.2's agent, with tokens of 4 s and without this.
-_RENEW = Rule(RENEW_SELF, ("update",), "An agent renews its token, and logs in far too often where it may not.")
-_WRAP = Rule(WRAP, ("update",), "`vault-ticket get --wrap`: hand a ticket over by a token that works once.")
+_RENEW = Rule(paths.RENEW_SELF, ("update",), "An agent renews its token, and logs in far too often where it may not.")
+_WRAP = Rule(paths.WRAP, ("update",), "`vault-ticket get --wrap`: hand a ticket over by a token that works once.")
 
 
 def rules(role: Role, profile: Profile) -> tuple[Rule, ...]:
@@ -74,26 +68,21 @@ def name_for(role: Role, profile: Profile) -> str:
     return f"ticket-{role}" if profile.name == ANY_PROFILE else f"ticket-{role}-{profile.name}"
 
 
-def path_of(where: Location, part: str = "data") -> str:
-    """The API path of a document; `part` is data, metadata, delete, undelete or destroy (KV v2)."""
-    return f"{where.mount}/{where.path}" if where.kv_version == 1 else f"{where.mount}/{part}/{where.path}"
-
-
 def _refresher(grant: Location, ticket: Location) -> tuple[Rule, ...]:
     return (
         Rule(
-            path_of(grant),
+            paths.data(grant),
             ("read", "update"),
             "The grant: read it, and write it under check-and-set (claim, save, release). It is never created here.",
         ),
         *_leased(ticket),
         Rule(
-            LOOKUP_SELF,
+            paths.LOOKUP_SELF,
             ("read",),
             "What a token may know of itself: the heartbeat of an agent's template (`vault-ticket agent-config`) …",
         ),
-        Rule(CAPABILITIES_SELF, ("update",), "… and its rights, for `vault-ticket doctor`."),
-        Rule(REVOKE_SELF, ("update",), "Give back the token of a one-shot login."),
+        Rule(paths.CAPABILITIES_SELF, ("update",), "… and its rights, for `vault-ticket doctor`."),
+        Rule(paths.REVOKE_SELF, ("update",), "Give back the token of a one-shot login."),
         _RENEW,
         _WRAP,
     )
@@ -102,31 +91,31 @@ def _refresher(grant: Location, ticket: Location) -> tuple[Rule, ...]:
 def _leased(ticket: Location) -> tuple[Rule, ...]:
     if ticket.kv_version == 1:
         why = "The leased path: publish the ticket, and withdraw it (`vault-ticket revoke`)."
-        return (Rule(path_of(ticket), ("create", "read", "update", "delete"), why),)
+        return (Rule(paths.data(ticket), ("create", "read", "update", "delete"), why),)
     return (
-        Rule(path_of(ticket), ("create", "read", "update"), "The leased path: publish the ticket."),
+        Rule(paths.data(ticket), ("create", "read", "update"), "The leased path: publish the ticket."),
         Rule(
-            path_of(ticket, "metadata"),
+            paths.metadata(ticket),
             ("create", "read", "update"),
             "… let each version expire with its ticket (delete_version_after), and see that it does.",
         ),
-        Rule(path_of(ticket, "destroy"), ("update",), "`vault-ticket revoke`."),
+        Rule(paths.destroy(ticket), ("update",), "`vault-ticket revoke`."),
     )
 
 
 def _reader(_grant: Location, ticket: Location) -> tuple[Rule, ...]:
-    return Rule(path_of(ticket), ("read",)), _RENEW, _WRAP
+    return Rule(paths.data(ticket), ("read",)), _RENEW, _WRAP
 
 
 def _operator(grant: Location, ticket: Location) -> tuple[Rule, ...]:
     why = "The ticket that proved the refresh token is published at once, so that a dead one does not stay."
-    publish = [Rule(path_of(ticket), ("create", "read", "update"), why)]
+    publish = [Rule(paths.data(ticket), ("create", "read", "update"), why)]
     if ticket.kv_version == 2:
-        publish.append(Rule(path_of(ticket, "metadata"), ("create", "update")))
+        publish.append(Rule(paths.metadata(ticket), ("create", "update")))
     return (
-        Rule(path_of(grant), ("create", "update")),
+        Rule(paths.data(grant), ("create", "update")),
         Rule(
-            path_of(grant, "metadata"),
+            paths.metadata(grant),
             ("read",),
             "The number of the newest version, for check-and-set; it tells nothing of the data.",
         ),

@@ -10,60 +10,51 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from typing import NamedTuple
+from urllib.parse import quote
 
 from vault_ticket_plugin import __version__
 from vault_ticket_plugin.clock import Clock, Deadline
-from vault_ticket_plugin.errors import (
-    ConfigError,
-    StoredDataInvalid,
-    TokenRefused,
-    VaultDenied,
-    VaultTicketError,
-    VaultUnreachable,
-)
+from vault_ticket_plugin.errors import ConfigError, TokenRefused, VaultDenied, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import VaultSettings, no_address
 from vault_ticket_plugin.transport.exchange import HttpResponse, Interrupted, NotSent, Transport
+from vault_ticket_plugin.vault import paths
+from vault_ticket_plugin.vault.judgement import (
+    BadToken,
+    Denied,
+    Invalid,
+    Missing,
+    Ok,
+    Retry,
+    VaultRequest,
+    VaultResponse,
+    Wrong,
+    judge,
+)
 
 log = logging.getLogger(__name__)
 
-# 412: a replica has not caught up. 429: rate limit, or a standby asked for health. 5xx: no leader, sealed, or a load
-# balancer without a server behind it. 472, 473: replication states of Enterprise clusters.
-TRANSIENT = frozenset({412, 429, 472, 473, 500, 502, 503, 504})
-# What a server says in a 400 while a KV v2 mount is being prepared.
-PREPARING = ("waiting for the primary to upgrade", "upgrading from non-versioned")
 BACKOFF_INITIAL, BACKOFF_MAX = 0.1, 2.0
-# What Vault says in an error is quoted up to this length.
-MAX_QUOTE = 200
 # Two readings of a clock with whole seconds may lie so far apart and still be of one clock.
 ONE_CLOCK = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status 200, 204, 400 or 404, and the JSON object that came with it (empty where none did)."""
+class Login(NamedTuple):
+    """A token and how we came by it."""
 
-    status: int
-    body: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def errors(self) -> str:
-        """Vault's own words, made safe to print."""
-        said = self.body.get("errors")
-        words = "; ".join(str(one) for one in said) if isinstance(said, list) else ""
-        return _printable(words)
+    token: Secret | None
+    """None: a listener with auto-auth adds its own."""
+    renewable: bool = False
+    """Logging in again brings another one."""
+    revocable: bool = False
+    """It is ours to take back."""
 
 
 class VaultSession:
-    """Safe to use from several threads.
-
-    `log_in` is called when a token is first needed, and again when Vault no longer knows the one it brought.
-    """
+    """Safe to use from several threads."""
 
     def __init__(
         self,
@@ -71,6 +62,7 @@ class VaultSession:
         log_in: Callable[[VaultSession, Deadline], Login],
         clock: Clock,
     ) -> None:
+        """`log_in` is called when a token is first needed, and again when Vault no longer knows the one it brought."""
         if not settings.address:
             raise no_address()
         self.settings = settings
@@ -82,36 +74,32 @@ class VaultSession:
         self._index: str | None = None
         self._server_time: tuple[float, float] | None = None
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        body: Mapping[str, Any] | None = None,
-        *,
-        query: str = "",
-        headers: Mapping[str, str] | None = None,
-        token: Secret | None = None,
-        anonymous: bool = False,
-    ) -> Answer:
-        """One API call below /v1/, tried again until the deadline while the failure is a passing one.
+    # -- calls
 
-        `token` in place of the session's own; `anonymous` with none. Raises VaultUnreachable, VaultDenied and, for a
-        status that no working setup gives, ConfigError or StoredDataInvalid.
+    def send(self, request: VaultRequest, deadline: Deadline) -> VaultResponse:
+        """One API call, tried again until the deadline while the failure is a passing one.
+
+        Ok, Missing or Invalid. Raises VaultUnreachable, VaultDenied (TokenRefused if Vault does not know the token)
+        and, for a status that no working setup gives, ConfigError or StoredDataInvalid.
         """
-        used = None if anonymous else token or self._own_token(deadline)
-        answer = self._try(method, path, deadline, body, query, headers, used)
-        if answer is None and token is None and not anonymous and self._renew_login(used):
-            used = self._own_token(deadline)
-            answer = self._try(method, path, deadline, body, query, headers, used)
-        if answer is None and anonymous:
-            raise VaultDenied("permission denied", "")
-        if answer is None:
+        judged = self.ask(request, deadline)
+        if isinstance(judged, BadToken):
             raise TokenRefused(
                 f"Vault at {self.settings.shown} does not accept our token",
                 "It is wrong, expired or revoked: get a new one, or configure a login (auth) in [vault].",
             )
-        return answer
+        if isinstance(judged, Denied):
+            raise _denied(request)
+        return judged
+
+    def ask(self, request: VaultRequest, deadline: Deadline) -> Ok | Missing | Invalid | BadToken | Denied:
+        """The same for a caller who can tell better what a no means."""
+        token = None if request.anonymous else request.token or self._own_token(deadline)
+        judged = self._exchange(request, token, deadline)
+        own = request.token is None and not request.anonymous
+        if isinstance(judged, BadToken) and own and self._renew_login(token):
+            judged = self._exchange(request, self._own_token(deadline), deadline)
+        return judged
 
     def now(self) -> float:
         """Vault's time, at most a second behind; this host's as long as Vault has not told it."""
@@ -120,12 +108,14 @@ class VaultSession:
         time, at = self._server_time
         return time + (self._clock.monotonic() - at)
 
+    # -- the login
+
     def have_token(self, deadline: Deadline) -> None:
-        """Log in, where that is not done yet. Only a call will tell whether Vault takes the token."""
+        """Log in, if that is not done yet. Only a call will tell whether Vault takes the token."""
         self._own_token(deadline)
 
     def log_in_again(self, deadline: Deadline) -> bool:
-        """Another token in place of ours, which may still be in use; False where there is no way to get one."""
+        """Another token in place of ours, which may still be in use; False if there is no way to get one."""
         with self._lock:
             if self._login is None or not self._login.renewable:
                 return False
@@ -137,7 +127,7 @@ class VaultSession:
         with self._lock:
             login, self._login = self._login, None
         if login is not None and login.token is not None and login.revocable:
-            self._try("POST", "auth/token/revoke-self", deadline, None, "", None, login.token)
+            self._exchange(VaultRequest("POST", paths.REVOKE_SELF), login.token, deadline)
 
     def close(self) -> None:
         self._transport.close()
@@ -158,136 +148,78 @@ class VaultSession:
             self._login = None
             return True
 
-    def _try(
-        self,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        body: Mapping[str, Any] | None,
-        query: str,
-        headers: Mapping[str, str] | None,
-        token: Secret | None,
-    ) -> Answer | None:
-        """None where Vault does not know the token."""
-        url = f"{self.settings.address}/v1/{quote(path)}{query}"
-        sent = self._headers(method, token, headers or {}, body is not None)
-        content = None if body is None else json.dumps(body).encode()
-        pauses = deadline.pauses(BACKOFF_INITIAL, BACKOFF_MAX)
+    # -- one call
+
+    def _exchange(
+        self, request: VaultRequest, token: Secret | None, deadline: Deadline
+    ) -> Ok | Missing | Invalid | BadToken | Denied:
+        url = f"{self.settings.address}/v1/{quote(request.path)}{request.query}"
+        headers = self._headers(request, token)
+        content = None if request.body is None else json.dumps(request.body).encode()
+        backoff = deadline.backoff(BACKOFF_INITIAL, BACKOFF_MAX)
         problem: VaultUnreachable | None = None
         while True:
             hurried = deadline.left() < BACKOFF_MAX
             try:
-                reply = self._transport.exchange(method, url, sent, content, deadline, self.settings.client_timeout)
+                response = self._transport.exchange(
+                    request.method, url, headers, content, deadline, self.settings.client_timeout
+                )
             except (NotSent, Interrupted) as lost:
                 # A last try may have no time for an answer: what was found before says more.
                 if problem is None or not hurried:
-                    problem = VaultUnreachable(
-                        f"Vault at {self.settings.shown} gives no answer: {lost}",
-                        "Check VAULT_ADDR or `address` under [vault], and that the server runs.",
-                    )
+                    problem = self._no_answer(lost)
             else:
-                log.debug("%s %s: status %d", method, path, reply.status)
-                self._learn(reply)
-                verdict = self._judge(reply, f"{method} {path}")
-                if not isinstance(verdict, VaultUnreachable):
-                    return verdict
-                problem = verdict
-            if next(pauses, None) is None:
+                log.debug("%s: status %d", request, response.status)
+                self._learn(response)
+                judged = judge(response, request, self.settings.shown)
+                if isinstance(judged, Wrong):
+                    raise judged.error
+                if not isinstance(judged, Retry):
+                    return judged
+                problem = judged.error
+
+            if not backoff.sleep(problem.retry_after or 0.0):
                 raise problem
             log.info("%s; trying again", problem.message)
 
-    def _headers(self, method: str, token: Secret | None, more: Mapping[str, str], has_body: bool) -> dict[str, str]:
-        headers = {"X-Vault-Request": "true", "User-Agent": f"vault-ticket/{__version__}"}
-        if self.settings.namespace:
+    def _no_answer(self, lost: Exception) -> VaultUnreachable:
+        return VaultUnreachable(
+            f"Vault at {self.settings.shown} gives no answer: {lost}",
+            "Check VAULT_ADDR or `address` under [vault], and that the server runs.",
+        )
+
+    def _headers(self, request: VaultRequest, token: Secret | None) -> dict[str, str]:
+        headers = {"X-Vault-Request": "true", "User-Agent": f"vault-ticket/{__version__}", **request.headers}
+        if self.settings.namespace and not request.no_namespace:
             headers["X-Vault-Namespace"] = self.settings.namespace
-        headers |= more
-        if has_body:
+        if request.body is not None:
             headers["Content-Type"] = "application/json"
         if token:
             headers["X-Vault-Token"] = token.reveal()
-        if self._index and method == "GET":
+        if self._index and request.method == "GET":
             # A standby that has not seen our write yet passes the read on to the leader.
             headers |= {"X-Vault-Index": self._index, "X-Vault-Inconsistent": "forward-active-node"}
         return headers
 
-    def _learn(self, reply: HttpResponse) -> None:
-        self._index = reply.headers.get("x-vault-index", self._index)
+    def _learn(self, response: HttpResponse) -> None:
+        self._index = response.headers.get("x-vault-index", self._index)
         try:
-            said = parsedate_to_datetime(reply.headers["date"]).timestamp()
+            said = parsedate_to_datetime(response.headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError):
             return
         # Whole seconds, rounded down: of several readings of one clock the latest is the most exact.
         if self._server_time is None or not 0 <= self.now() - said <= ONE_CLOCK:
             self._server_time = (said, self._clock.monotonic())
 
-    def _judge(self, reply: HttpResponse, call: str) -> Answer | VaultUnreachable | None:
-        shown = self.settings.shown
-        if reply.status in (301, 302, 303, 307, 308):
-            other = _printable(urlsplit(reply.headers.get("location", "")).netloc.rpartition("@")[2])
-            return VaultUnreachable(
-                f"Vault at {shown} sends us to {other or 'another address'}, where our token does not go unasked",
-                "A standby without forwarding: set the address to the active node or to the cluster's own.",
-            )
-        try:
-            # An empty answer is Vault's only with these; its own 404 has `{"errors": []}`.
-            body = json.loads(reply.body) if reply.body or reply.status not in (200, 204) else {}
-        except (ValueError, RecursionError):
-            body = None
-        answer = Answer(reply.status, body if isinstance(body, dict) else {})
-        if reply.status in TRANSIENT:
-            if "sealed" in answer.errors.lower():
-                return VaultUnreachable(f"Vault at {shown} is sealed", "Unseal it, then try again.")
-            said = answer.errors or "no reason given"
-            return VaultUnreachable(f"Vault at {shown} can't answer now (status {reply.status}: {said})", "Try again.")
-        if not isinstance(body, dict):
-            raise ConfigError(
-                f"what answers at {shown} is not Vault (status {reply.status}, no JSON object)",
-                "Check VAULT_ADDR or `address` under [vault].",
-            )
-        if reply.status == 400 and any(words in answer.errors.lower() for words in PREPARING):
-            return VaultUnreachable(f"Vault at {shown} is preparing the mount", "Try again.")
-        if reply.status == 403:
-            return None if _is_bad_token(body) else _raise_denied(call)
-        if reply.status in (200, 204, 400, 404):
-            return answer
-        if reply.status == 405:
-            raise ConfigError(f"Vault does not know {call}", "Check `mount` and `kv_version` in the profile.")
-        raise StoredDataInvalid(
-            f"Vault refuses {call} (status {reply.status}: {answer.errors})", "Vault's own log may say more."
-        )
+
+def refused(response: VaultResponse, doing: str) -> VaultTicketError:
+    """The error for an Invalid that the caller knows no better name for."""
+    return ConfigError(f"Vault refuses {doing}: {response.errors or 'no reason given'}", "Check the configuration.")
 
 
-class Login(NamedTuple):
-    """A token and how we came by it. `token` None: a listener with auto-auth adds its own.
-
-    `renewable`: logging in again brings another one. `revocable`: it is ours to take back.
-    """
-
-    token: Secret | None
-    renewable: bool = False
-    revocable: bool = False
-
-
-def refused(answer: Answer, call: str) -> VaultTicketError:
-    """The error for a 400 that the caller knows no better name for."""
-    return ConfigError(f"Vault refuses {call}: {answer.errors or 'no reason given'}", "Check the configuration.")
-
-
-def _printable(words: str) -> str:
-    """What another host said, fit for a terminal."""
-    return "".join(c if c.isprintable() else " " for c in words)[:MAX_QUOTE].strip()
-
-
-def _is_bad_token(body: Mapping[str, Any]) -> bool:
-    """A 403 for the token itself; a policy's says `1 error occurred: …` around the same words."""
-    said = body.get("errors")
-    return isinstance(said, list) and said[:1] in (["permission denied"], ["invalid token"], ["bad token"])
-
-
-def _raise_denied(call: str) -> Any:
-    method, path = call.split(" ", 1)
-    capability = {"GET": "read", "DELETE": "delete", "LIST": "list"}.get(method, "create and update")
-    raise VaultDenied(
-        f"Vault denies {method} {path}",
-        f"The token's policies need `{capability}` on {path} (see policies/ for what each role needs).",
+def _denied(request: VaultRequest) -> VaultDenied:
+    capability = {"GET": "read", "DELETE": "delete", "LIST": "list"}.get(request.method, "create and update")
+    return VaultDenied(
+        f"Vault denies {request}",
+        f"The token's policies need `{capability}` on {request.path} (see policies/ for what each role needs).",
     )

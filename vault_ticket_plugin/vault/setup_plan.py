@@ -82,7 +82,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ServerState:
     """What the server has. `mounts`: type and KV version; `auths`: type; `role` None: not there."""
 
     mounts: Mapping[str, tuple[str, int | None]]
@@ -100,7 +100,7 @@ class Step:
     action: Action | None = None
 
 
-def plan(wanted: Wanted, found: Found, replace: bool = False) -> tuple[Step, ...]:
+def plan(wanted: Wanted, found: ServerState, replace: bool = False) -> tuple[Step, ...]:
     """ConfigError where what is there is in the way. `replace`: what differs is changed too."""
     return (
         *_mounts(wanted, found),
@@ -126,7 +126,7 @@ def command(action: Action, program: str, profile: Profile) -> str:
             return _line(program, "write", f"auth/{mount}/role/{name}", *words)
 
 
-def _mounts(wanted: Wanted, found: Found) -> Iterator[Step]:
+def _mounts(wanted: Wanted, found: ServerState) -> Iterator[Step]:
     profile = wanted.profile
     for mount, version in {one.mount: one.kv_version for one in (profile.ticket, profile.grant)}.items():
         what = f"KV v{version} mount {mount}/"
@@ -147,7 +147,7 @@ def _mounts(wanted: Wanted, found: Found) -> Iterator[Step]:
         yield Step("keep", what)
 
 
-def _policy(wanted: WritePolicy, found: Found, replace: bool) -> Step:
+def _policy(wanted: WritePolicy, found: ServerState, replace: bool) -> Step:
     what = f"policy {wanted.name}"
     there = found.policies.get(wanted.name)
     if there is None:
@@ -157,7 +157,7 @@ def _policy(wanted: WritePolicy, found: Found, replace: bool) -> Step:
     return Step("change" if replace else "leave", f"{what}: its text is another", wanted)
 
 
-def _approle(wanted: Wanted, found: Found) -> Step:
+def _approle(wanted: Wanted, found: ServerState) -> Step:
     what = f"AppRole logins at auth/{wanted.approle}/"
     kind = found.auths.get(wanted.approle)
     if kind is None:
@@ -169,7 +169,7 @@ def _approle(wanted: Wanted, found: Found) -> Step:
     return Step("keep", what)
 
 
-def _role(wanted: Wanted, found: Found, replace: bool) -> Step:
+def _role(wanted: Wanted, found: ServerState, replace: bool) -> Step:
     what = f"role {wanted.role} for the helper"
     settings = wanted.role_settings()
     there = found.role

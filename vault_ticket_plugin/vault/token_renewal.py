@@ -8,6 +8,8 @@ from typing import Any
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import TokenRefused, VaultDenied, VaultTicketError
+from vault_ticket_plugin.vault import paths
+from vault_ticket_plugin.vault.judgement import VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 
 log = logging.getLogger(__name__)
@@ -31,14 +33,14 @@ def keep_token(session: VaultSession, deadline: Deadline) -> float:
     try:
         if session.settings.auth.method == "none":
             return LATEST  # the listener's own matter
-        found = _data(session.call("GET", "auth/token/lookup-self", deadline).body)
+        found = session.send(VaultRequest("GET", paths.LOOKUP_SELF), deadline).data
         ttl, first = _seconds(found, "ttl"), _seconds(found, "creation_ttl")
         if ttl == 0:
             return LATEST  # a root token, say
         if ttl > first * (1 - SHARE):
             return _pause(ttl)
         if found.get("renewable") is True:
-            renewed = session.call("POST", "auth/token/renew-self", deadline, {})
+            renewed = session.send(VaultRequest("POST", paths.RENEW_SELF, {}), deadline)
             auth = renewed.body.get("auth")
             ttl = _seconds(auth if isinstance(auth, Mapping) else {}, "lease_duration") or ttl
         if ttl <= first * WORN_OUT and session.log_in_again(deadline):
@@ -56,11 +58,6 @@ def keep_token(session: VaultSession, deadline: Deadline) -> float:
 
 def _pause(ttl: float) -> float:
     return min(max(ttl * SHARE, SOONEST), LATEST)
-
-
-def _data(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = body.get("data")
-    return found if isinstance(found, Mapping) else {}
 
 
 def _seconds(found: Mapping[str, Any], name: str) -> float:

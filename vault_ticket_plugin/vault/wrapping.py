@@ -8,20 +8,23 @@ which unwraps to nothing, and on KV v2 the document's history with it (docs/deci
 from __future__ import annotations
 
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
-from vault_ticket_plugin.errors import StoredDataInvalid, TokenRefused, VaultDenied
+from vault_ticket_plugin.errors import StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Document, Ticket
 from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.vault import paths
+from vault_ticket_plugin.vault.judgement import BadToken, Denied, Invalid, Ok, VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession, refused
 
 
 def wrap(session: VaultSession, ticket: Ticket, seconds: float, deadline: Deadline) -> Secret:
     """A wrapping token for the data of the leased path, good for so many seconds."""
     headers = {"X-Vault-Wrap-TTL": f"{max(1, int(seconds))}s"}
-    answer = session.call("POST", "sys/wrapping/wrap", deadline, leased_path.data_of(ticket), headers=headers)
-    if answer.status != 200:
-        raise refused(answer, "wrapping the ticket")
-    token = (answer.body.get("wrap_info") or {}).get("token")
+    request = VaultRequest("POST", paths.WRAP, leased_path.data_of(ticket), headers=headers)
+    response = session.send(request, deadline)
+    if not isinstance(response, Ok):
+        raise refused(response, "wrapping the ticket")
+    token = (response.body.get("wrap_info") or {}).get("token")
     if not isinstance(token, str):
         raise StoredDataInvalid("Vault's answer has no wrapping token", "Try again.")
     return Secret(token)
@@ -29,14 +32,10 @@ def wrap(session: VaultSession, ticket: Ticket, seconds: float, deadline: Deadli
 
 def unwrap(session: VaultSession, token: Secret, deadline: Deadline) -> Ticket:
     """The ticket behind it; a second time there is none. The token itself is the login."""
-    try:
-        answer = session.call("POST", "sys/wrapping/unwrap", deadline, token=token)
-    except TokenRefused:  # OpenBao says so with a 400, others with a 403
-        raise _used() from None
-    if answer.status == 400:
+    response = session.ask(VaultRequest("POST", paths.UNWRAP, token=token), deadline)
+    if isinstance(response, BadToken | Denied | Invalid):  # OpenBao says so with a 400, others with a 403
         raise _used()
-    data = answer.body.get("data")
-    ticket = leased_path.parse(Document(data)) if answer.status == 200 and isinstance(data, dict) else None
+    ticket = leased_path.parse(Document(response.data)) if isinstance(response, Ok) else None
     if ticket is None:
         raise StoredDataInvalid("what was wrapped is no ticket", "Wrap one by `vault-ticket get --wrap 60s`.")
     if not ticket.usable(session.now()):

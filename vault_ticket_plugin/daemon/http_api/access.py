@@ -11,11 +11,11 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeVar
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
-from vault_ticket_plugin.vault.kv import api_path
+from vault_ticket_plugin.vault import paths
+from vault_ticket_plugin.vault.judgement import BadToken, Denied, Missing, Ok, VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 
 K = TypeVar("K", bound=Hashable)
@@ -83,22 +83,18 @@ def vault_authorizer(session: VaultSession) -> Check:
     """The check that asks Vault: reading the ticket there with the caller's own token, which needs that right alone."""
 
     def check(token: Secret, location: Location, deadline: Deadline) -> Caller | None:
-        try:
-            answer = session.call("GET", api_path(location, "data"), deadline, token=token)
-        except VaultDenied:
-            return None
-        # 404: it may be read, and there is none, or it has ended.
-        return Caller(_name_of(session, token, deadline)) if answer.status in (200, 404) else None
+        response = session.ask(VaultRequest("GET", paths.data(location), token=token), deadline)
+        # Missing: it may be read, and there is none, or it has ended.
+        return Caller(_name_of(session, token, deadline)) if isinstance(response, Ok | Missing) else None
 
     return check
 
 
 def _name_of(session: VaultSession, token: Secret, deadline: Deadline) -> str:
-    try:
-        answer = session.call("GET", "auth/token/lookup-self", deadline, token=token)
-    except VaultDenied:
+    response = session.ask(VaultRequest("GET", paths.LOOKUP_SELF, token=token), deadline)
+    if isinstance(response, BadToken | Denied):
         return "token"  # it may not ask, or was good for a single use more
-    name = (answer.body.get("data") or {}).get("display_name")
+    name = response.data.get("display_name")
     # It came from whoever made the token.
     return "".join(c if c.isprintable() else "?" for c in name[:100]) if isinstance(name, str) and name else "token"
 

@@ -14,13 +14,13 @@ from vault_ticket_plugin import environment
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
 from vault_ticket_plugin.daemon.http_api import access
 from vault_ticket_plugin.daemon.http_api.pool import Full, Pool
-from vault_ticket_plugin.daemon.http_api.problem import Answer, Refused, failed, problem, rendered
+from vault_ticket_plugin.daemon.http_api.problem import Refused, Response, failed, problem, rendered
 from vault_ticket_plugin.daemon.http_api.request import OriginGuard, bearer_of, min_ttl
 from vault_ticket_plugin.daemon.http_api.ticket_response import TicketResponse
-from vault_ticket_plugin.daemon.keeper import Keeper, Kept
+from vault_ticket_plugin.daemon.keeper import Keeper
 from vault_ticket_plugin.errors import Busy, VaultDenied, VaultTicketError
 from vault_ticket_plugin.events import Event, EventSink
-from vault_ticket_plugin.model import CLOCK_STEP
+from vault_ticket_plugin.model import CLOCK_STEP, Demand, LiveTicket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.daemon import DEFAULT_RATE
 from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
@@ -33,7 +33,7 @@ METHODS = b"GET, HEAD"
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 # What a Vault token is made of; the length is that of the longest that a server was seen to make, doubled.
 TOKEN = re.compile(rb"[!-~]{1,4096}")
-# Rendered answers kept: a token that nobody asks for needs none.
+# Rendered answers live: a token that nobody asks for needs none.
 MAX_RENDERED = 1024
 # Refreshes asked for by callers at once, and checks of their tokens.
 TICKET_THREADS, CHECK_THREADS, WAITING = 16, 4, 64
@@ -58,7 +58,7 @@ class HttpApi:
     def __init__(
         self,
         keeper: Keeper,
-        tell: EventSink,
+        emit: EventSink,
         metrics: Callable[[], bytes],
         *,
         check: access.Check | None = None,
@@ -67,7 +67,7 @@ class HttpApi:
         patience: float = DEFAULT_TIMEOUT,
     ) -> None:
         self._keeper = keeper
-        self._tell = tell
+        self._emit = emit
         self._metrics = metrics
         self._clock = clock
         self._patience = patience
@@ -113,7 +113,7 @@ class HttpApi:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Any) -> Answer:
+    async def _answer(self, scope: Any) -> Response:
         peer: access.Peer | None = scope["state"].get("peer")
         headers = self._gate.headers(scope["headers"], peer is not None)
         path: str = scope["path"]
@@ -145,37 +145,36 @@ class HttpApi:
         # All that are not known share one bucket, so that inventing tokens gains nothing.
         return RequestContext(now, "open" if is_open else "strangers", None, token, digest)
 
-    async def _ticket(self, name: str, query: bytes, headers: Mapping[bytes, bytes], asked: RequestContext) -> Answer:
+    async def _ticket(self, name: str, query: bytes, headers: Mapping[bytes, bytes], asked: RequestContext) -> Response:
         profile = self._keeper.profile(name)
         who = await self._authorize(name, profile, asked)
         least = min_ttl(query) if query else 0.0
-        kept = self._keeper.ready(name, least)
+        live = self._keeper.ready(name, least)
         on_tcp = asked.peer is None
-        if kept is None or profile is None:
+        if live is None or profile is None:
             try:
-                kept = await self._tickets.run((name, least), asked.key, lambda: self._obtain(name, least))
+                live = await self._tickets.run((name, least), asked.key, lambda: self._obtain(name, least))
             except Full:
-                self._tell(Event("hand-out", name, "failed", who, "", "Busy"))
+                self._emit(Event("hand-out", name, "failed", who, "", "Busy"))
                 raise
             except VaultTicketError as error:
-                detail = getattr(error, "code", "") or type(error).__name__
-                self._tell(Event("hand-out", name, "failed", who, "", detail))
+                self._emit(Event("hand-out", name, "failed", who, "", error.name))
                 raise
             profile = self._keeper.profile(name) or profile or Profile.standard(name)
         answer = self._rendered.get((name, on_tcp))
-        if answer is None or answer.kept is not kept or answer.profile is not profile:
-            answer = self._render(kept, profile, on_tcp)
+        if answer is None or answer.live is not live or answer.profile is not profile:
+            answer = self._render(live, profile, on_tcp)
         now = self._clock.monotonic()
-        if kept.left_at(now) <= CLOCK_STEP:
+        if live.left(now) <= CLOCK_STEP:
             raise Busy("the ticket ended while it was fetched", "Try again.")
-        self._tell(Event("hand-out", name, "given", who, answer.fingerprint))
+        self._emit(Event("hand-out", name, "given", who, answer.fingerprint))
         return answer.answer(now, headers.get(b"if-none-match"))
 
-    def _obtain(self, name: str, min_ttl: float) -> Kept:
-        return self._keeper.ticket(name, min_ttl, Deadline.after(self._patience, self._clock))
+    def _obtain(self, name: str, min_ttl: float) -> LiveTicket:
+        return self._keeper.ticket(name, Demand(min_ttl=min_ttl), Deadline.after(self._patience, self._clock))
 
-    def _render(self, kept: Kept, profile: Profile, on_tcp: bool) -> TicketResponse:
-        answer = TicketResponse(kept, profile, on_tcp)
+    def _render(self, live: LiveTicket, profile: Profile, on_tcp: bool) -> TicketResponse:
+        answer = TicketResponse(live, profile, on_tcp)
         key = (profile.name, on_tcp)
         self._rendered.pop(key, None)
         self._rendered[key] = answer
@@ -190,7 +189,7 @@ class HttpApi:
                 return asked.peer.who
             raise self._denied(name, asked.peer.who, "The profile's `allow` names the users and groups.")
         if not asked.token or not TOKEN.fullmatch(asked.token):
-            self._tell(Event("hand-out", name, "denied", "nobody", "", "no token"))
+            self._emit(Event("hand-out", name, "denied", "nobody", "", "no token"))
             needed = VaultDenied("a Vault token is needed", "Send your own as X-Vault-Token.")
             raise Refused(failed(needed, 401, [(b"www-authenticate", b'Bearer realm="vault"')]))
         caller = await self._caller(name, profile, asked)
@@ -213,30 +212,30 @@ class HttpApi:
         return None if profile is None else verdict.caller
 
     def _denied(self, name: str, who: str, hint: str) -> Refused:
-        self._tell(Event("hand-out", name, "denied", who))
+        self._emit(Event("hand-out", name, "denied", who))
         return Refused(failed(VaultDenied("this profile is not for you, or there is none of that name", hint), 403))
 
-    async def _healthz(self) -> Answer:
+    async def _healthz(self) -> Response:
         if self._keeper.alive():
             return rendered(200, {"alive": True})
         return problem(503, "the scheduler stands still", "Restart the daemon.", [(b"retry-after", b"5")])
 
-    async def _readyz(self) -> Answer:
+    async def _readyz(self) -> Response:
         states = await self._looks.run("readyz", None, self._keeper.states)
         counts = {"profiles": len(states), "usable": sum(one.left > CLOCK_STEP for one in states.values())}
         if counts["usable"] == counts["profiles"]:
             return rendered(200, counts)
         return problem(503, "not every profile has a usable ticket", "", [(b"retry-after", b"5")], **counts)
 
-    async def _metrics_text(self) -> Answer:
+    async def _metrics_text(self) -> Response:
         body = await self._looks.run("metrics", None, self._metrics)
         plain = [(b"content-type", METRICS_TYPE), (b"content-length", b"%d" % len(body))]
-        return Answer(200, [*plain, (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")], body)
+        return Response(200, [*plain, (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")], body)
 
-    async def _openapi(self) -> Answer:
+    async def _openapi(self) -> Response:
         body = _document()
         plain = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        return Answer(200, [*plain, (b"x-content-type-options", b"nosniff")], body)
+        return Response(200, [*plain, (b"x-content-type-options", b"nosniff")], body)
 
 
 @cache

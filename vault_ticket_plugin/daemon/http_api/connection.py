@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vault_ticket_plugin.daemon.http_api.access import Peer, peer_of
 from vault_ticket_plugin.daemon.http_api.app import METHODS
-from vault_ticket_plugin.daemon.http_api.problem import Answer, problem
+from vault_ticket_plugin.daemon.http_api.problem import Response, problem
 
 # A Vault token is at most a few KiB; nothing that is asked here has a body.
 MAX_HEAD, MAX_BODY = 16 * 1024, 1024
@@ -177,7 +177,7 @@ class Connection(HttpToolsProtocol):
     def _now(self, waits_for: Literal["head", "answer", "idle"]) -> None:
         self.waits_for, self.since = waits_for, self.loop.time()
 
-    def _hang_up(self, answer: Answer | None) -> None:
+    def _hang_up(self, answer: Response | None) -> None:
         """Read nothing more. What was asked before is still answered, and then nothing can be said of the rest."""
         self._deaf = True
         if self.waits_for == "answer":
@@ -187,7 +187,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._last_words(answer)
 
-    def _last_words(self, answer: Answer) -> None:
+    def _last_words(self, answer: Response) -> None:
         self._deaf = True
         if self.transport.is_closing():
             return

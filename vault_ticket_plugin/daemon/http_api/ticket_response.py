@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from email.utils import formatdate
 
-from vault_ticket_plugin.daemon.http_api.problem import Answer, Headers
-from vault_ticket_plugin.daemon.keeper import Kept
+from vault_ticket_plugin.daemon.http_api.problem import Headers, Response
 from vault_ticket_plugin.formats import json_document
 from vault_ticket_plugin.formats.interface import FormatContext
+from vault_ticket_plugin.model import LiveTicket
 from vault_ticket_plugin.settings.profile import Profile
 
 NOT_IN_304 = (b"content-type", b"content-length")
@@ -16,11 +16,11 @@ NOT_IN_304 = (b"content-type", b"content-length")
 class TicketResponse:
     """Made once for a ticket, and its headers once a second at most."""
 
-    __slots__ = ("body", "etag", "fingerprint", "headers", "kept", "lasting", "profile", "second")
+    __slots__ = ("body", "etag", "fingerprint", "headers", "lasting", "live", "profile", "second")
 
-    def __init__(self, kept: Kept, profile: Profile, on_tcp: bool) -> None:
-        ticket = kept.ticket
-        self.kept, self.profile, self.second = kept, profile, -1
+    def __init__(self, live: LiveTicket, profile: Profile, on_tcp: bool) -> None:
+        ticket = live.ticket
+        self.live, self.profile, self.second = live, profile, -1
         self.fingerprint = ticket.access_token.fingerprint()
         self.etag = f'"{self.fingerprint}"'.encode()
         self.body = json_document.render(ticket, FormatContext(profile)).encode()
@@ -36,7 +36,7 @@ class TicketResponse:
             self.lasting.append((b"vary", b"X-Vault-Token, Authorization"))
 
     def headers_at(self, now: float) -> Headers:
-        left, ticket = self.kept.left_at(now), self.kept.ticket
+        left, ticket = self.live.left(now), self.live.ticket
         time = ticket.expires_at - left
         if int(time) != self.second:
             self.second = int(time)
@@ -48,11 +48,11 @@ class TicketResponse:
             ]
         return self.headers
 
-    def answer(self, now: float, if_none_match: bytes | None) -> Answer:
+    def answer(self, now: float, if_none_match: bytes | None) -> Response:
         headers = self.headers_at(now)
         if if_none_match is not None and _matches(if_none_match, self.etag):
-            return Answer(304, [one for one in headers if one[0] not in NOT_IN_304], b"", True)
-        return Answer(200, headers, self.body, True)
+            return Response(304, [one for one in headers if one[0] not in NOT_IN_304], b"", True)
+        return Response(200, headers, self.body, True)
 
 
 def _matches(listed: bytes, etag: bytes) -> bool:

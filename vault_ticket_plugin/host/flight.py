@@ -1,0 +1,35 @@
+"""Threads that ask for the same thing at the same time share one call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Flight(Generic[T]):
+    """Threads that ask for the same thing at the same time get one answer, or one error."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flying: dict[Hashable, Future[T]] = {}
+
+    def share(self, key: Hashable, ask: Callable[[], T]) -> T:
+        with self._lock:
+            flying = self._flying.get(key)
+            if flying is None:
+                mine: Future[T] = Future()
+                self._flying[key] = mine
+        if flying is not None:
+            return flying.result()
+        try:
+            mine.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it too
+            mine.set_exception(error)
+        finally:
+            with self._lock:
+                del self._flying[key]
+        return mine.result()

@@ -1,0 +1,16 @@
+"""What is tried again at the token endpoint, how often, and how long a failure is remembered: the numbers.
+
+Whether an answer means that the token was spent is oauth/token_response.py's to tell.
+"""
+
+from __future__ import annotations
+
+# Between two tries of one spend.
+BACKOFF_INITIAL, BACKOFF_MAX = 0.2, 2.0
+# None begins past this share of a spend's time: cut short, its answer might get lost.
+LAST_TRY_SHARE = 0.75
+# The cooldown after a failure, doubling from one to the other, jittered. An agent was seen to run a failing
+# plugin 240 times a second.
+COOLDOWN_INITIAL, COOLDOWN_MAX = 1.0, 60.0
+# A server's Retry-After may ask for more; a person who mends it should not wait longer for us.
+MAX_RETRY_AFTER = 3600.0

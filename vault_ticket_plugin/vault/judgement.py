@@ -1,0 +1,296 @@
+"""What an answer of Vault's means: whether a call is tried again, whose fault it is, and what a person is told.
+
+Statuses and texts decide, never a server's version: a server may keep that to itself. tests/contract has what several
+servers answered, and holds each row to this table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultTicketError, VaultUnreachable
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.transport.exchange import HttpResponse
+from vault_ticket_plugin.vault import paths
+
+# What Vault says in an error is quoted up to this length.
+MAX_QUOTE = 200
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class VaultRequest:
+    """One API call."""
+
+    method: str
+    path: str
+    """Below /v1/."""
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    token: Secret | None = None
+    """In place of the session's own."""
+    anonymous: bool = False
+    """With no token at all."""
+    no_namespace: bool = False
+    """For paths that only the root namespace has: OpenBao refuses the header there."""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class VaultResponse:
+    """An answer to work with, and the JSON object that came with it (empty if none did)."""
+
+    body: Mapping[str, Any] = field(repr=False)
+    cached: bool = False
+    """Whether a proxy on the way answered from memory (`X-Cache: HIT`)."""
+
+    @property
+    def errors(self) -> str:
+        """Vault's own words, made safe to print."""
+        return _words(self.body)
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """`data`, empty if there is none."""
+        found = self.body.get("data")
+        return found if isinstance(found, Mapping) else {}
+
+
+class Ok(VaultResponse):
+    """Done (200, 204)."""
+
+
+class Missing(VaultResponse):
+    """Nothing is there, or not any more (404)."""
+
+
+class Invalid(VaultResponse):
+    """Vault does not take the request as it is (400)."""
+
+
+class BadToken(NamedTuple):
+    """Vault does not know the token: wrong, expired, revoked or used up. Another login may bring a better one."""
+
+
+class Denied(NamedTuple):
+    """Vault knows the token, and its policies say no; or there was none."""
+
+
+class Retry(NamedTuple):
+    """A passing failure."""
+
+    error: VaultUnreachable
+
+
+class Wrong(NamedTuple):
+    """A lasting one, that no second try mends."""
+
+    error: VaultTicketError
+
+
+Judgement = Ok | Missing | Invalid | BadToken | Denied | Retry | Wrong
+
+
+class Rule(NamedTuple):
+    """One row of the table; the first that fits counts."""
+
+    statuses: tuple[int, ...]
+    words: tuple[str, ...]
+    """Any of these in Vault's own texts, in lower case; empty for whatever they are."""
+    again: bool
+    """Whether the call is tried again until the deadline."""
+    fact: str
+    """What is told of the server."""
+    hint: str
+    kind: type[VaultTicketError] = VaultUnreachable
+
+
+LATER = "Try again."
+RULES = (
+    Rule((500, 503), ("sealed",), True, "is sealed", "Unseal it, then try again."),
+    # What a server says while a KV v2 mount is being prepared.
+    Rule(
+        (400,),
+        ("waiting for the primary to upgrade", "upgrading from non-versioned"),
+        True,
+        "is preparing the mount",
+        LATER,
+    ),
+    # Vault since 1.16.25, 1.18.14, 1.19.9, 1.20.3 and 1.21.
+    Rule(
+        (500,),
+        ("exceeds allowed", "malformed json"),
+        False,
+        "does not take a document of this size or shape",
+        "Make what stands in the document beside our own keys smaller.",
+        StoredDataInvalid,
+    ),
+    Rule(
+        (413,),
+        (),
+        False,
+        "does not take a request of this size",
+        "Make what stands in the document beside our own keys smaller.",
+        StoredDataInvalid,
+    ),
+    Rule(
+        (500,),
+        ("missing role_id", "failed to determine alias name"),
+        False,
+        "got a login without a role id",
+        "Set role_id in [vault] auth.",
+        ConfigError,
+    ),
+    # OpenBao, for a path that ends in a slash.
+    Rule(
+        (500,),
+        ("could not find version data",),
+        False,
+        "has no document of that path",
+        "Correct `path` in the profile.",
+        ConfigError,
+    ),
+    Rule((412,), (), True, "has not caught up with our last write", LATER),
+    Rule(
+        (429,),
+        ("rate limit",),
+        True,
+        "limits how often it may be asked",
+        "Try again; if it goes on, ask whoever runs it for a larger rate limit quota.",
+    ),
+    Rule(
+        (429,),
+        ("lease count",),
+        True,
+        "has as many leases as its quota allows",
+        "Try again; a role with token_type = batch leaves none behind.",
+    ),
+    Rule((429,), (), True, "is a standby that can't answer now, or has too much to do", LATER),
+    Rule(
+        (431,),
+        (),
+        False,
+        "does not take a token as long as ours",
+        "Most likely a JWT or a whole file was put where a Vault token belongs: check VAULT_TOKEN, BAO_TOKEN and "
+        "token_file.",
+        ConfigError,
+    ),
+    Rule(
+        (472,),
+        (),
+        True,
+        "is a disaster recovery secondary, which takes no requests",
+        "Set the address to the primary, or to the cluster's own.",
+    ),
+    Rule((473,), (), True, "is a performance standby that can't answer now", LATER),
+    Rule((474,), (), True, "is a standby that does not reach its active node", LATER),
+    Rule((501,), (), True, "is not initialised", "`vault operator init`."),
+    Rule(
+        (530,),
+        (),
+        True,
+        "has been removed from its cluster",
+        "Set the address to a node of the cluster, or to the cluster's own.",
+    ),
+    # No leader, or a load balancer without a server behind it.
+    Rule((500, 502, 503, 504), (), True, "can't answer now", LATER),
+)
+
+
+def judge(response: HttpResponse, request: VaultRequest, shown: str) -> Judgement:
+    """Pure. `shown`: the server's address, as people are told it."""
+    status = response.status
+    if status in REDIRECTS:
+        return Retry(_redirected(response, shown))
+    body = _json_object(response)
+
+    rule = _rule(status, _words(body or {}).lower())
+    if rule is not None:
+        said = _words(body or {}) or "no reason given"
+        error = rule.kind(f"Vault at {shown} {rule.fact} (status {status}: {said})", rule.hint)
+        error.retry_after = _retry_after(response)
+        return Retry(error) if rule.again and isinstance(error, VaultUnreachable) else Wrong(error)
+
+    if body is None:
+        return Wrong(
+            ConfigError(
+                f"what answers at {shown} is not Vault (status {status}, no JSON object)",
+                "Check VAULT_ADDR or `address` under [vault].",
+            )
+        )
+    cached = response.headers.get("x-cache", "").strip().upper() == "HIT"
+    if status in (200, 204):
+        return Ok(body, cached)
+    if status == 404:
+        return Missing(body, cached)
+    if status == 400:
+        return Invalid(body)
+    if status == 403:
+        return BadToken() if _is_bad_token(body, request) else Denied()
+    if status == 405:
+        return Wrong(ConfigError(f"Vault does not know {request}", "Check `mount` and `kv_version` in the profile."))
+    return Wrong(
+        StoredDataInvalid(f"Vault refuses {request} (status {status}: {_words(body)})", "Vault's own log may say more.")
+    )
+
+
+def _rule(status: int, said: str) -> Rule | None:
+    for rule in RULES:
+        if status in rule.statuses and (not rule.words or any(words in said for words in rule.words)):
+            return rule
+    return None
+
+
+def _is_bad_token(body: Mapping[str, Any], request: VaultRequest) -> bool:
+    """A 403 for the token itself.
+
+    Vault since 1.17 says so in so many words, among others. OpenBao and older ones say `permission denied` and nothing
+    else; a policy's no has `1 error occurred` around it. At a login, where there is no token yet, those two words mean
+    something else.
+    """
+    said = body.get("errors")
+    texts = [str(one).lower() for one in said] if isinstance(said, list) else []
+    if any(words in text for text in texts for words in ("invalid token", "bad token")):
+        return True
+    return not request.anonymous and not paths.is_login(request.path) and texts[:1] == ["permission denied"]
+
+
+def _json_object(response: HttpResponse) -> dict[str, Any] | None:
+    """An empty answer is Vault's only with 200 and 204; its own 404 has `{"errors": []}`."""
+    try:
+        body = json.loads(response.body) if response.body or response.status not in (200, 204) else {}
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _redirected(response: HttpResponse, shown: str) -> VaultUnreachable:
+    """A redirect is not followed: our token does not go to another host unasked."""
+    other = printable(urlsplit(response.headers.get("location", "")).netloc.rpartition("@")[2])
+    return VaultUnreachable(
+        f"Vault at {shown} sends us to {other or 'another address'}, where our token does not go unasked",
+        "A standby without forwarding: set the address to the active node or to the cluster's own.",
+    )
+
+
+def _retry_after(response: HttpResponse) -> float | None:
+    """RFC 9110 section 10.2.3; Vault's own is a number of seconds."""
+    text = response.headers.get("retry-after", "").strip()
+    return float(text[:9]) if text.isascii() and text.isdigit() else None
+
+
+def _words(body: Mapping[str, Any]) -> str:
+    said = body.get("errors")
+    return printable("; ".join(str(one) for one in said)) if isinstance(said, list) else ""
+
+
+def printable(words: str) -> str:
+    """What another host said, fit for a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in words)[:MAX_QUOTE].split())
