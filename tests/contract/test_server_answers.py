@@ -7,6 +7,7 @@ import pytest
 from tests.contract import recorded
 from tests.contract.record import record
 from tests.support.bao import DevServer
+from tests.support.hashicorp import Hashicorp
 
 Rows = dict[str, dict[str, Any]]
 
@@ -33,3 +34,14 @@ def test_the_same_calls_are_made(real: Rows) -> None:
 def test_the_real_server_answers_as_recorded(real: Rows, name: str) -> None:
     """Should a newer one answer otherwise: scripts/record-answers, and the table of what each answer means."""
     assert real[name] == expected("OpenBao 2.7.2", name)
+
+
+@pytest.fixture(scope="module")
+def worded() -> Rows:
+    with DevServer() as server, Hashicorp(server) as vault:
+        return record(vault.address, vault.root_token)
+
+
+@pytest.mark.parametrize("name", recorded.ROWS)
+def test_the_server_in_hashicorps_words_answers_as_vault_did(worded: Rows, name: str) -> None:
+    assert worded[name] == expected("Vault 2.1.0-beta1", name)
