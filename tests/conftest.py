@@ -10,6 +10,7 @@ import pytest
 from tests.support.bao import DevServer
 from tests.support.cli import Host
 from tests.support.emulator import Emulator
+from tests.support.hashicorp import Hashicorp
 from tests.support.process import children
 from tests.world import World
 from vault_ticket_plugin.log import NAME
@@ -57,6 +58,21 @@ def bao() -> Iterator[DevServer]:
     with DevServer() as server:
         _shared.update(server.pids)
         yield server
+
+
+@pytest.fixture(scope="session")
+def hashicorp(bao: DevServer) -> Iterator[Hashicorp]:
+    """The same server in the words of HashiCorp's Vault. What a test makes it do wrong ends with the test."""
+    with Hashicorp(bao) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _hashicorp_behaves(request: pytest.FixtureRequest) -> Iterator[None]:
+    server = request.getfixturevalue("hashicorp") if "hashicorp" in request.fixturenames else None
+    yield
+    if server:
+        server.behave()
 
 
 @pytest.fixture
