@@ -10,6 +10,7 @@ import pytest
 from tests.support.bao import DevServer
 from tests.support.cli import Host
 from tests.support.emulator import Emulator
+from tests.support.flavour import flavour
 from tests.support.hashicorp import Hashicorp
 from tests.support.process import children
 from tests.world import World
@@ -73,6 +74,19 @@ def _hashicorp_behaves(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if server:
         server.behave()
+
+
+@pytest.fixture(scope="session")
+def needs_namespaces(bao: DevServer) -> None:
+    if not bao.has_namespaces():
+        pytest.skip("needs namespaces, and this server has none")
+
+
+@pytest.fixture(scope="session")
+def needs_openbao() -> None:
+    """For what OpenBao's own programs can't do and HashiCorp's can."""
+    if not flavour().is_openbao:
+        pytest.skip(f"about OpenBao, and this is {flavour()}")
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.bench.timing import BenchError, Command
-from tests.support.bao import DevServer, binary
+from tests.support.bao import DevServer
 from tests.support.cli import Host
 from tests.support.emulator import Emulator
+from tests.support.flavour import binary
 from tests.support.process import clean_env, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

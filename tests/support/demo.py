@@ -19,9 +19,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.bao import DevServer, binary
+from tests.support.bao import DevServer
 from tests.support.cli import COMMAND, Host, Result
 from tests.support.emulator import Emulator
+from tests.support.flavour import binary
 from tests.support.process import Process, wait_until
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,28 +6,24 @@
         assert vault.seen[0].headers["x-vault-request"] == "true"
 
 hashicorp_words.py is the table of what differs. It is not HashiCorp's server: what is in no row of
-tests/contract/server_answers.json answers as OpenBao does.
+tests/contract/server_answers.json answers as OpenBao does. A client's TLS certificate gets no further than here.
 """
 
 import http.client
 import json
-import socket
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import formatdate
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.bao import Server
-from tests.support.hashicorp_words import AFTER, BEFORE, Answer, Asked, Headers, refusal
+from tests.support.hashicorp_wire import OWN, Proxy
+from tests.support.hashicorp_words import AFTER, BEFORE, Answer, Asked, refusal
 from tests.support.process import free_port
-
-# Of one connection only, or made anew.
-OWN = {"connection", "keep-alive", "content-length", "transfer-encoding", "te", "expect"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +55,30 @@ class Hashicorp(Server):
     def __init__(self, real: Server) -> None:
         self.real = real
         self.folder = real.folder
-        self.scheme = "http"
+        self.scheme = real.scheme
         self.port = free_port()
         self.root_token, self.unseal_key = real.root_token, real.unseal_key
-        self.ca_file = None
+        self.ca_file = real.ca_file
+        self.audit_log = real.audit_log
         self.redacted = False  # no version and no cluster's name in what anybody may read
         self.seen: list[Heard] = []
         self._misbehaviours: list[Misbehaviour] = []
         self._lock = threading.Lock()
-        self._proxy: _Proxy | None = None
+        self._proxy: Proxy | None = None
 
     # -- its life; the real server's is not touched
 
     def start(self) -> None:
-        self._proxy = _Proxy(self)
+        self._proxy = Proxy(self.port, self.answer, self._certificate())
         threading.Thread(target=self._proxy.serve_forever, args=(0.02,), daemon=True).start()
+
+    def _certificate(self) -> ssl.SSLContext | None:
+        """Over HTTPS it shows what a dev server made for itself."""
+        if self.scheme == "http":
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.folder / "vault-cert.pem", self.folder / "vault-key.pem")
+        return context
 
     def close(self) -> None:
         if self._proxy:
@@ -106,6 +111,9 @@ class Hashicorp(Server):
     ) -> tuple[int, dict[str, Any]]:
         """The real server's, past the proxy; `ask` is the one that goes through it."""
         return self.real.api(method, path, body, token, None, headers, timeout)
+
+    def has_namespaces(self) -> bool:
+        return False
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **how: Any) -> tuple[int, Any]:
         """As a client: through the proxy. Takes what `api` takes."""
@@ -163,9 +171,10 @@ class Hashicorp(Server):
             return self._right(asked)
         if wrong.processed:
             self._right(asked)
-        text = json.dumps(wrong.body).replace("{path}", asked.path)
         made = refusal(wrong.status)
-        return Answer(wrong.status, made.headers + list(wrong.headers.items()), text.encode())
+        made.headers.extend(wrong.headers.items())
+        made.becomes(wrong.status, json.loads(json.dumps(wrong.body).replace("{path}", asked.path)))
+        return made
 
     def _right(self, asked: Asked) -> Answer:
         for look in BEFORE:
@@ -181,7 +190,11 @@ class Hashicorp(Server):
 
     def _forwarded(self, asked: Asked) -> Answer:
         real = urlsplit(self.real.address)
-        connection = http.client.HTTPConnection(real.netloc, timeout=120)
+        connection = (
+            http.client.HTTPSConnection(real.netloc, timeout=120, context=self._trust())
+            if self.scheme == "https"
+            else http.client.HTTPConnection(real.netloc, timeout=120)
+        )
         try:
             path = f"/v1/{asked.path}" + (f"?{asked.query}" if asked.query else "")
             given_host = bool(asked.header("Host"))
@@ -198,93 +211,3 @@ class Hashicorp(Server):
             return Answer(back.status, back.getheaders(), back.read())
         finally:
             connection.close()
-
-
-class _Proxy(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
-
-    def __init__(self, hashicorp: Hashicorp) -> None:
-        self.hashicorp = hashicorp
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", hashicorp.port), _Handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        self._open.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
-
-    def end(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Proxy
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def _forward(self) -> None:
-        path, _, query = self.path.removeprefix("/v1/").partition("?")
-        try:
-            asked = Asked(self.command, path, query, self.headers.items(), self._body())
-            answer = self.server.hashicorp.answer(asked)
-        except (OSError, http.client.HTTPException):
-            self.close_connection = True  # hung up on, as by a server that has just died
-            return
-        self._send(answer)
-
-    do_GET = do_HEAD = do_LIST = do_SCAN = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _forward
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        found = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            found += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return found
-
-    def _send(self, answer: Answer) -> None:
-        """With the real server's own headers, `Date` among them, and in pieces where it sent pieces."""
-        named: Headers = [(name.lower(), value) for name, value in answer.headers]
-        pieces = ("transfer-encoding", "chunked") in named
-        bodiless = self.command == "HEAD" or answer.status in {204, 304}
-        self.send_response_only(answer.status)
-        for name, value in answer.headers:
-            if name.lower() not in OWN:
-                self.send_header(name, value)
-        if "date" not in dict(named):
-            self.send_header("Date", formatdate(usegmt=True))
-        if self.command == "HEAD" and "content-length" in dict(named):
-            self.send_header("Content-Length", dict(named)["content-length"])
-        elif pieces and not bodiless:
-            self.send_header("Transfer-Encoding", "chunked")
-        elif not bodiless:
-            self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        if bodiless:
-            return
-        if pieces:
-            for start in range(0, len(answer.body), 65536):
-                piece = answer.body[start : start + 65536]
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            self.wfile.write(b"0\r\n\r\n")
-        else:
-            self.wfile.write(answer.body)
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing: what happened is in `seen`."""

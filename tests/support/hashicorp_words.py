@@ -80,12 +80,17 @@ class Answer:
 
     def becomes(self, status: int, body: dict[str, Any] | None) -> None:
         self.status = status
-        self.body = b"" if body is None else json.dumps(body).encode() + b"\n"
+        self.body = b"" if body is None else encoded(body)
 
 
 def refusal(status: int, *errors: str) -> Answer:
-    body = json.dumps({"errors": errors}).encode() + b"\n"
-    return Answer(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")], body)
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+    return Answer(status, headers, encoded({"errors": errors}))
+
+
+def encoded(body: dict[str, Any]) -> bytes:
+    """As the server writes it: without blanks, in UTF-8."""
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
 # -- before OpenBao sees it

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.e2e.site import Site
-from tests.support.bao import DevServer, Server, binary
+from tests.support.bao import DevServer, Server
 from tests.support.cli import Result
 from tests.support.emulator import Emulator
+from tests.support.flavour import binary
 from tests.support.process import Process, clean_env, free_port, wait_until
 from tests.support.tls import loopback_certificate
 
