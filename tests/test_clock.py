@@ -58,7 +58,7 @@ def test_pauses_grow_to_the_longest_and_never_outlast_the_deadline(
         if not backoff.sleep():
             assert clock.time == before
             break
-        assert bound / 2 <= clock.time - before + 1e-9 <= bound + 2e-9
+        assert clock.time - before <= bound + 1e-9
         bound = min(maximum, bound * 2)
     assert clock.time <= deadline.at
 
@@ -72,7 +72,7 @@ def test_no_pause_is_left_when_the_deadline_has_passed() -> None:
 def test_what_a_server_asked_for_comes_before_the_jitter() -> None:
     clock = Simulated()
     assert Deadline.after(60, clock).backoff(1.0, 1.0).sleep(30.0)
-    assert 1030.5 <= clock.time <= 1031
+    assert 1030 <= clock.time <= 1031
     assert not Deadline.after(60, clock).backoff(1.0, 1.0).sleep(60.0)
 
 

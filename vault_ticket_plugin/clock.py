@@ -65,7 +65,7 @@ class Deadline(NamedTuple):
 
 
 class Backoff:
-    """Sleeps between tries: jittered below a bound that doubles from `initial` to `maximum` seconds."""
+    """Sleeps between tries, with full jitter: up to a bound that doubles from `initial` to `maximum` seconds."""
 
     __slots__ = ("_bound", "_deadline", "_maximum")
 
@@ -76,7 +76,7 @@ class Backoff:
 
     def sleep(self, least: float = 0.0) -> bool:
         """False, at once, if the next pause would outlast the deadline. `least`: what a server has asked for."""
-        pause = least + random.uniform(self._bound / 2, self._bound)  # noqa: S311 - spreads load, guards nothing
+        pause = least + random.uniform(0.0, self._bound)  # noqa: S311 - spreads load, guards nothing
         if pause >= self._deadline.left():
             return False
         self._deadline.clock.sleep(pause)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.transport.exchange import HttpResponse
+from vault_ticket_plugin.transport.exchange import MAX_ANSWER_BYTES, HttpResponse
 from vault_ticket_plugin.vault import paths
 
 # What Vault says in an error is quoted up to this length.
@@ -36,8 +36,9 @@ class VaultRequest:
     """In place of the session's own."""
     anonymous: bool = False
     """With no token at all."""
-    no_namespace: bool = False
-    """For paths that only the root namespace has: OpenBao refuses the header there."""
+    namespace: str | None = None
+    """In place of the configured one. Empty for paths that only the root namespace has: OpenBao refuses the header
+    there."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -209,6 +210,13 @@ def judge(response: HttpResponse, request: VaultRequest, shown: str) -> Judgemen
     status = response.status
     if status in REDIRECTS:
         return Retry(_redirected(response, shown))
+    if len(response.body) > MAX_ANSWER_BYTES:
+        return Wrong(
+            StoredDataInvalid(
+                f"the answer of Vault at {shown} to {request} is larger than 1 MiB",
+                "Make what stands in the document beside our own keys smaller.",
+            )
+        )
     body = _json_object(response)
 
     rule = _rule(status, _words(body or {}).lower())

@@ -190,8 +190,9 @@ class VaultSession:
 
     def _headers(self, request: VaultRequest, token: Secret | None) -> dict[str, str]:
         headers = {"X-Vault-Request": "true", "User-Agent": f"vault-ticket/{__version__}", **request.headers}
-        if self.settings.namespace and not request.no_namespace:
-            headers["X-Vault-Namespace"] = self.settings.namespace
+        namespace = self.settings.namespace if request.namespace is None else request.namespace
+        if namespace:
+            headers["X-Vault-Namespace"] = namespace
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         if token:
