@@ -89,7 +89,7 @@ def by_token(site: Site, token: str, **changes: Any) -> None:
 def test_all_is_well(well: Site) -> None:
     code, found = doctor(well.helper, well.profile)
     assert (code, wrong(found)) == (0, {})
-    assert [name for name, one in found.items() if one["status"] == "skip"] == ["daemon"]
+    assert [name for name, one in found.items() if one["status"] == "skip"] == ["daemon", "namespace"]
 
 
 @pytest.mark.parametrize("role", ["reader", "operator"])
@@ -143,7 +143,7 @@ def test_piped_it_is_one_plain_line_a_check(well: Site) -> None:
     assert "\x1b" not in done.out
     (failing,) = [line for line in lines if line.startswith("fail  ")]
     assert "connection refused. Check token_url" in failing
-    assert lines[-1] == f"{len(found) - 3} passed, 1 failed, 2 skipped"
+    assert lines[-1] == f"{len(found) - 4} passed, 1 failed, 3 skipped"
 
 
 # -- this host
@@ -461,13 +461,26 @@ def test_a_root_token(well: Site) -> None:
 
 @pytest.mark.usefixtures("needs_namespaces")
 def test_a_wrong_namespace(well: Site) -> None:
-    """A token means nothing there."""
+    """It is named before a login could fail for it."""
     by_token(well, well.bao.token_for("ticket-refresher", ttl="30m"))
     well.helper.environ["VAULT_NAMESPACE"] = "elsewhere"
     code, found = doctor(well.helper, well.profile)
-    assert (code, found["seal"]["status"], found["mounts"]["status"]) == (77, "pass", "fail")
-    assert "in namespace elsewhere" in found["token"]["hint"]
-    assert "namespace not found" in found["mounts"]["message"]
+    assert (code, wrong(found)) == (78, {"namespace": "fail"})
+    assert "has no namespace elsewhere" in found["namespace"]["message"]
+    assert {"login", "token", "mounts"} <= lost(found, "namespace")
+
+
+@pytest.mark.usefixtures("needs_namespaces")
+def test_another_teams_namespace(well: Site) -> None:
+    """It is there, and a token of ours means nothing in it."""
+    name = f"team-{well.profile}"
+    well.bao.write(f"sys/namespaces/{name}", {})
+    by_token(well, well.bao.token_for("ticket-refresher", ttl="30m"))
+    well.helper.environ["VAULT_NAMESPACE"] = name
+    code, found = doctor(well.helper, well.profile)
+    assert (code, wrong(found)) == (78, {"mounts": "fail"})
+    assert found["namespace"]["status"] == "pass"
+    assert "no mount secret" in found["mounts"]["message"]
 
 
 # -- mounts and documents
@@ -509,7 +522,7 @@ def test_a_grant_that_is_dead(well: Site) -> None:
 
 
 def test_no_client_id_anywhere(well: Site) -> None:
-    well.configure(well.helper, vault=approle(well), client=None)
+    well.configure(well.helper, vault=approle(well), client_id=None)
     code, found = doctor(well.helper, well.profile)
     assert (code, wrong(found)) == (78, {"grant": "fail"})
 

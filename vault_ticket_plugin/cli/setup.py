@@ -16,10 +16,10 @@ from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import Settings
 from vault_ticket_plugin.settings.vault import Auth
-from vault_ticket_plugin.vault import setup_plan
+from vault_ticket_plugin.vault import namespaces, setup_plan
 from vault_ticket_plugin.vault.admin import Admin
 from vault_ticket_plugin.vault.setup_plan import Step, Wanted
-from vault_ticket_plugin.wiring import wired
+from vault_ticket_plugin.wiring import Wiring, wired
 
 # How a step is told, once it is done or as a plan.
 DONE = {"keep": "there", "make": "made", "change": "changed", "leave": "differs"}
@@ -38,6 +38,12 @@ PLANNED = {"keep": "there", "make": "to make", "change": "to change", "leave": "
     type=click.Path(dir_okay=False, resolve_path=True),
     help="Make a secret id for the helper and write it there, 0600.",
 )
+@click.option(
+    "--accept-ignored-namespace",
+    "ignored_ok",
+    is_flag=True,
+    help="Go on although the server ignores the configured namespace.",
+)
 @common.logging_options
 def setup(
     profile: str,
@@ -47,6 +53,7 @@ def setup(
     approle: str | None,
     secret_id_ttl: float | None,
     secret_id_file: str | None,
+    ignored_ok: bool,
 ) -> None:
     """Prepare a server for PROFILE, with an administrator's token in VAULT_TOKEN.
 
@@ -66,6 +73,8 @@ def setup(
     wanted = Wanted(wanted_profile, (approle or configured).strip("/"), role, ttl)
     program = "bao" if shutil.which("bao") and not shutil.which("vault") else "vault"
     with wired(_as_administrator(settings), os.environ) as wiring:
+        if not ignored_ok:
+            _refuse_ignored_namespace(settings, wiring)
         admin = wiring.admin(Deadline.after(settings.timeout))
         found = admin.look(wanted)
         steps = setup_plan.plan(wanted, found, replacing)
@@ -82,6 +91,17 @@ def setup(
         raise ConfigError(
             f"{len(differing)} of these differ from what is wanted, and were left as they are",
             "Run the commands above, or this one with --replace, once you know that nobody relies on them.",
+        )
+
+
+def _refuse_ignored_namespace(settings: Settings, wiring: Wiring) -> None:
+    """What is meant for a namespace would be made in the root, where another team may rely on the same paths."""
+    vault = settings.vault
+    if vault.namespace and namespaces.are_ignored(wiring.session, Deadline.after(settings.timeout)):
+        raise ConfigError(
+            f"Vault at {vault.shown} ignores namespaces: what is meant for {vault.namespace} would be made in its root",
+            "Take `namespace` (VAULT_NAMESPACE) out, and give the profile a mount or paths of its own; or run this "
+            "with --accept-ignored-namespace.",
         )
 
 

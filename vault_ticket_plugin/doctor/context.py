@@ -50,7 +50,7 @@ class DoctorContext:
     @cached_property
     def server(self) -> Mapping[str, Any]:
         """What the server says of itself to anybody, sealed or not."""
-        request = VaultRequest("GET", paths.SEAL_STATUS, anonymous=True, no_namespace=True)
+        request = VaultRequest("GET", paths.SEAL_STATUS, anonymous=True, namespace="")
         answer = self.wiring.session.send(request, self.deadline())
         if "not yet initialized" in answer.errors:  # as Vault before 1.15 says it
             return {"initialized": False, "sealed": True}

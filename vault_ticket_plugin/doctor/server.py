@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from vault_ticket_plugin.doctor.context import DoctorContext
-from vault_ticket_plugin.doctor.finding import Finding, failed, passed, warned
+from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.errors import VaultUnreachable
+from vault_ticket_plugin.vault import namespaces
 
 # Below this nobody notices. Above the second a ticket's end, as Vault has it, is no longer its end here.
 SKEW_NOTICED, SKEW_BAD = 5.0, 60.0
@@ -24,11 +25,31 @@ def seal(context: DoctorContext) -> Finding:
 
 
 def version(context: DoctorContext) -> Finding:
-    said = str(context.server.get("version") or "unknown")
+    said = str(context.server.get("version") or "")
+    if not said:
+        return passed("the server keeps its version to itself")
     numbers = re.match(r"(\d+)\.(\d+)", said)
     if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
         return warned(f"{said} is older than what vault-ticket is made for", "Upgrade to 1.7 or newer.")
     return passed(said)
+
+
+def namespace(context: DoctorContext) -> Finding:
+    """Whether the server heeds it. One that does not shares one grant among all that rely on it."""
+    vault = context.settings.vault
+    if not vault.namespace:
+        return skipped("no namespace is configured")
+    session = context.wiring.session
+    if namespaces.are_ignored(session, context.deadline()):
+        return failed(
+            f"Vault at {vault.shown} ignores namespaces: what should be in {vault.namespace} is in its root",
+            "Take `namespace` (VAULT_NAMESPACE) out, and give each team's profiles a mount or paths of its own; or "
+            "name a server that has namespaces.",
+        )
+    if not namespaces.exists(session, context.deadline()):
+        hint = "Correct VAULT_NAMESPACE or `namespace` under [vault]."
+        return failed(f"Vault at {vault.shown} has no namespace {vault.namespace}", hint)
+    return passed(f"Vault has {vault.namespace}")
 
 
 def clock(context: DoctorContext) -> Finding:

@@ -13,8 +13,10 @@ RENEW_SELF = "auth/token/renew-self"
 WRAP = "sys/wrapping/wrap"
 UNWRAP = "sys/wrapping/unwrap"
 WRAPPING_LOOKUP = "sys/wrapping/lookup"
-# What a server says of itself to anybody, sealed or not.
+# What a server says of itself to anybody, sealed or not. Only the root namespace has it.
 SEAL_STATUS = "sys/seal-status"
+# The mounts that a token may see, to anybody: an anonymous caller sees none.
+VISIBLE_MOUNTS = "sys/internal/ui/mounts"
 
 
 def data(where: Location) -> str:
