@@ -26,6 +26,8 @@ SERVER_NAMES = (
     "CLIENT_TIMEOUT",
 )
 SERVER_PREFIXES = ("BAO_", "VAULT_")
+# OpenBao's clients, since 2.6, keep the token there in place of ~/.vault-token.
+TOKEN_PATH = "BAO_TOKEN_PATH"  # noqa: S105 - a variable's name
 # AGENT: an agent's or proxy's listener to go through, whatever the file says of [vault] (docs/agent.md).
 OWN_NAMES = ("VAULT_TICKET_CONFIG", "VAULT_TICKET_PROFILE", "VAULT_TICKET_AGENT")
 FOLDER_NAMES = (
@@ -46,6 +48,7 @@ PROXY_NAMES = (
 # All that may change which ticket a call gets. A cache entry is made under one set of their values.
 NAMES = (
     *(prefix + name for name in SERVER_NAMES for prefix in SERVER_PREFIXES),
+    TOKEN_PATH,
     *OWN_NAMES,
     *FOLDER_NAMES,
     *PROXY_NAMES,
@@ -91,6 +94,11 @@ def config_path(environ: Mapping[str, str]) -> str | None:
 
 def home(environ: Mapping[str, str]) -> str:
     return environ.get("HOME") or os.path.expanduser("~")
+
+
+def token_path(environ: Mapping[str, str]) -> str:
+    """Where the servers' own clients keep the token of a person's login."""
+    return environ.get(TOKEN_PATH) or os.path.join(home(environ), ".vault-token")
 
 
 def _xdg(environ: Mapping[str, str], name: str) -> str:

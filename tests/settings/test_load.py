@@ -148,7 +148,7 @@ class TestEnvironment:
         assert found.profile("default").name == "default"
 
     def test_without_a_token_the_commands_token_file_is_used(self, load: Load, tmp_path: Path) -> None:
-        expected = Auth("token", token_file=str(tmp_path / "home" / ".vault-token"))
+        expected = Auth("token", token_file=str(tmp_path / "home" / ".vault-token"), by_default=True)
         assert load(VAULT_ADDR=ADDRESS).vault.auth == expected
         assert load(vault(auth={"method": "token"})).vault.auth == expected
 

@@ -74,9 +74,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     timeout = root.duration("timeout", DEFAULT_TIMEOUT, least=1.0)
     root.reject_unknown_keys()  # first of all: a misspelt [vault] would else be told as a missing address
 
+    names = profiles.names()
+    _check_case(path, names)
     return Settings(
         vault=vault.read(vault_table, environ, needed=socket is None),
-        profiles={name: profile.read(name, profiles.table(name)) for name in profiles.names()},
+        profiles={name: profile.read(name, profiles.table(name)) for name in names},
         path=path,
         config_version=config_version,
         cache=cache,
@@ -84,6 +86,18 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         socket=socket,
         daemon=daemon.read(daemon_table),
     )
+
+
+def _check_case(path: str | None, names: list[str]) -> None:
+    """Vault has its policies' names in lower case, so that two such profiles would share theirs."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise ConfigError(
+                f"{path}: profiles.{other} and profiles.{name} differ only by case",
+                "Rename one of them: Vault would have one policy for both.",
+            )
 
 
 def _stamp(path: str | None) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.model import SOFT_DEFAULT, Location, Windows
 from vault_ticket_plugin.settings.hosts import PORTS, host_name, is_loopback, url_parts
-from vault_ticket_plugin.settings.table import Table, text_value
+from vault_ticket_plugin.settings.table import Table, text_value, vault_path
 
 Lease = Literal["delete", "field"]
 LEASES: tuple[Lease, ...] = get_args(Lease)
@@ -125,19 +125,12 @@ def _check(profile: Profile, table: Table) -> None:
 
 def _location(table: Table, default: Location) -> Location:
     location = Location(
-        mount=table.get("mount", default.mount, "", _vault_path),
-        path=table.get("path", default.path, "", _vault_path),
+        mount=table.get("mount", default.mount, "", vault_path),
+        path=table.get("path", default.path, "", vault_path),
         kv_version=table.choice("kv_version", default.kv_version, (1, 2)),
     )
     table.reject_unknown_keys()
     return location
-
-
-def _vault_path(value: object) -> str:
-    text = text_value(value).strip("/")
-    if not text or any(part in ("", ".", "..") for part in text.split("/")):
-        raise ValueError("a path in Vault like ticket/support/grant, without empty parts or dots")
-    return text
 
 
 def _url(table: Table, name: str, default: str | None) -> str | None:

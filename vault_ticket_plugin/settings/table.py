@@ -93,6 +93,14 @@ def text_value(value: object) -> str:
     return value
 
 
+def vault_path(value: object) -> str:
+    """A mount, a path below it or a namespace, in its one spelling: without a slash at either end."""
+    text = text_value(value).removeprefix("/").removesuffix("/")
+    if any(part in ("", ".", "..") for part in text.split("/")):
+        raise ValueError("a path in Vault like ticket/support/grant, without empty parts or dots")
+    return text
+
+
 def _path(value: object) -> str:
     """`~`, and the folder that systemd's LoadCredential= makes for a unit; where there is none the name stays."""
     text, folder = text_value(value), os.environ.get(CREDENTIALS)

@@ -5,7 +5,6 @@ What the file says wins; the environment fills in what it leaves out (docs/decis
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar, get_args
@@ -15,7 +14,7 @@ from vault_ticket_plugin.durations import parse_duration
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.hosts import url_parts
-from vault_ticket_plugin.settings.table import Table, text_value
+from vault_ticket_plugin.settings.table import Table, text_value, vault_path
 
 T = TypeVar("T")
 Address = tuple[str, str | None]  # base URL, and the path of a unix socket where it is one
@@ -68,6 +67,8 @@ class Auth:
     jwt_file: str | None = None
     token_file: str | None = None
     token: Secret | None = None
+    by_default: bool = False
+    """Whether nothing names that file but the servers' own custom."""
 
     def identity(self) -> tuple[str, ...]:
         """What tells this login from another, without a secret."""
@@ -154,12 +155,12 @@ def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth
             return Auth("token", token=Secret(token[1].strip()))
         if through_agent:
             return Auth("none")
-        return Auth("token", token_file=os.path.join(environment.home(environ), ".vault-token"))
+        return Auth("token", token_file=environment.token_path(environ), by_default=True)
 
     allowed = AUTH_KEYS[method]
     auth = Auth(
         method=method,
-        mount=(table.text("mount", method) or method).strip("/") if "mount" in allowed else "",
+        mount=table.get("mount", str(method), "", vault_path) if "mount" in allowed else "",
         role=(table.text("role") or "") if "role" in allowed else "",
         role_id=(table.text("role_id") or "") if "role_id" in allowed else "",
         secret_id_file=table.path("secret_id_file") if "secret_id_file" in allowed else None,
@@ -174,7 +175,7 @@ def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth
         if not table.has(name):
             raise table.error(name, f"a text, since auth.method is {method}")
     if method == "token" and not auth.token and not auth.token_file:
-        return Auth("token", token_file=os.path.join(environment.home(environ), ".vault-token"))
+        return Auth("token", token_file=environment.token_path(environ), by_default=True)
     return auth
 
 
@@ -189,7 +190,7 @@ def _address(value: object) -> Address:
 
 
 def _namespace(value: object) -> str:
-    text = text_value(value).strip("/")
+    text = vault_path(value)
     if not text.isascii():  # it goes into a header
         raise ValueError("a namespace's path like ops/eu, in plain letters")
     return text

@@ -64,8 +64,11 @@ def hcl(role: Role, profile: Profile) -> str:
 
 
 def name_for(role: Role, profile: Profile) -> str:
-    """What the policy is called: `ticket-refresher` for all profiles, `ticket-refresher-support` for one."""
-    return f"ticket-{role}" if profile.name == ANY_PROFILE else f"ticket-{role}-{profile.name}"
+    """What the policy is called: `ticket-refresher` for all profiles, `ticket-refresher-support` for one.
+
+    In lower case, as Vault keeps it: newer versions lower a name before they look for it, older ones after.
+    """
+    return f"ticket-{role}" if profile.name == ANY_PROFILE else f"ticket-{role}-{profile.name.lower()}"
 
 
 def _refresher(grant: Location, ticket: Location) -> tuple[Rule, ...]:

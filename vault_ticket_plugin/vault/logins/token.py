@@ -16,9 +16,9 @@ def log_in(_session: VaultSession, auth: Auth, _deadline: Deadline) -> Login:
         return Login(one_line(auth.token.reveal(), "the Vault token in the environment"))
 
     path = auth.token_file or ""
-    if os.path.basename(path) == ".vault-token" and not os.path.exists(path):
+    if auth.by_default and not os.path.exists(path):
         raise ConfigError(
-            "there is no way to log in to Vault: no VAULT_TOKEN or BAO_TOKEN, no ~/.vault-token, no configured `auth`",
+            f"there is no way to log in to Vault: no VAULT_TOKEN or BAO_TOKEN, no {path}, no configured `auth`",
             "Run `vault login` (or `bao login`), or configure a login: [vault] auth = { method = … }.",
         )
     # An agent's sink, say: read again when it has changed.
