@@ -261,6 +261,8 @@ class Grant:
     """All of it, so that a rewrite keeps what others put there."""
     notes: Notes = NO_NOTES
     seeded_at: float | None = None
+    cached: bool = False
+    """Whether a proxy on the way answered from memory: it may be stale."""
 
 
 class TokenResponse(NamedTuple):

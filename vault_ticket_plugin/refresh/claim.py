@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Clock, Deadline
-from vault_ticket_plugin.errors import CasMismatch, VaultTicketError
+from vault_ticket_plugin.errors import CasMismatch, ConfigError, VaultTicketError
 from vault_ticket_plugin.events import EventSink, token_event
 from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Grant, Notes
 from vault_ticket_plugin.ports import KvStore
@@ -50,9 +50,12 @@ class Claims:
 
     def take(self, claim_id: str, demand: Demand, deadline: Deadline, patient: bool) -> ActiveClaim | Claim | None:
         """Our claim, or the one that another holder has; None if others were quicker each time."""
+        lost: int | None = None
         for _ in range(TAKINGS):
             # (2) Read the grant: what is known to fail is not tried.
             grant = self._read(deadline)
+            if grant.cached and grant.version == lost:
+                raise _stale(self.profile)
             now, claim = self.store.now(), grant.notes.claim
             if claim is not None and claim.id == claim_id:  # our own write, whose answer was lost
                 return ActiveClaim(grant, grant, Deadline.after(claim.until - CLOCK_STEP - now, self.clock))
@@ -65,6 +68,7 @@ class Claims:
             claimed = self._write_claim(grant, claim_id, now, deadline)
             if claimed is not None:
                 return claimed
+            lost = grant.version
         return None
 
     def _write_claim(self, grant: Grant, claim_id: str, now: float, deadline: Deadline) -> ActiveClaim | None:
@@ -120,3 +124,11 @@ class Claims:
 
     def _emit(self, grant: Grant, outcome: str) -> None:
         self.emit(token_event("claim", self.profile.name, outcome, self.holder, grant.refresh_token))
+
+
+def _stale(profile: Profile) -> ConfigError:
+    """Check-and-set has said that there is a newer version, and the answer is the old one from memory again."""
+    return ConfigError(
+        f"a caching proxy on the way to Vault serves an old version of {profile.grant}",
+        "Name the server itself (VAULT_ADDR or `address` under [vault]), or turn static secret caching off for it.",
+    )

@@ -66,6 +66,7 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         ),
         # Written by hand it has no such note; then the version that a person wrote is this one.
         seeded_at=_time(notes.get("seeded_at")) or document.created_at,
+        cached=document.cached,
     )
 
 
