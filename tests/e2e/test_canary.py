@@ -337,12 +337,12 @@ def test_vault_sealed_with_the_answer_in_hand(emulator: Emulator, tmp_path: Path
 
 BUG = """
 import sys
-from vault_ticket_plugin import ticket_api, {module}
+import vault_ticket_plugin.oauth.token_endpoint, vault_ticket_plugin.{module}
 from vault_ticket_plugin.secret import Secret
 def broken(*args, **more):
     hidden = [one.reveal() for one in [*args, *more.values()] if isinstance(one, Secret)]
     raise ValueError("/".join(hidden) + " {mark}")
-{module}.{name} = broken
+vault_ticket_plugin.{module}.{name} = broken
 sys.argv = ["vault-ticket", *sys.argv[1:]]
 from vault_ticket_plugin.cli import run
 sys.exit(run())
@@ -352,12 +352,12 @@ sys.exit(run())
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("ticket_api", "TicketApi.refresh"),
-        ("ticket_api", "answer.read"),
-        ("leased", "publish"),
-        ("rotation", "save"),
-        ("config", "load"),
-        ("cache", "Cache.put"),
+        ("oauth.token_endpoint", "HttpTokenEndpoint.refresh"),
+        ("oauth.token_response", "read"),
+        ("refresh.leased_path", "publish"),
+        ("refresh.rotation", "save"),
+        ("settings.load", "load_settings"),
+        ("host.cache", "Cache.put"),
     ],
 )
 def test_a_bug_of_ours(canary: Canary, module: str, name: str) -> None:

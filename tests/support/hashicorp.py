@@ -45,6 +45,10 @@ class Misbehaviour:
     path: str
     headers: Mapping[str, str]
     processed: bool
+    method: str | None
+
+    def fits(self, asked: Asked) -> bool:
+        return fnmatchcase(asked.path, self.path) and self.method in (None, asked.method)
 
 
 class Hashicorp(Server):
@@ -131,14 +135,15 @@ class Hashicorp(Server):
         headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         processed: bool = False,
+        method: str | None = None,
     ) -> None:
         """The next calls of a path (`auth/*`, a pattern) get this; `times=None`: all, until `behave()`.
 
         In an error `{path}` stands for the call's own path. `body` is for answers that are no list of errors, and
-        `processed` means that the real server did what was asked before its answer was lost.
+        `processed` means that the real server did what was asked before its answer was lost. `method`: these alone.
         """
         said = {"errors": list(errors)} if body is None else body
-        made = Misbehaviour(status, said, times, path, dict(headers or {}), processed)
+        made = Misbehaviour(status, said, times, path, dict(headers or {}), processed, method)
         with self._lock:
             self._misbehaviours.append(made)
 
@@ -162,7 +167,7 @@ class Hashicorp(Server):
         heard = Heard(asked.method, asked.path, {name.lower(): value for name, value in asked.headers})
         with self._lock:
             self.seen.append(heard)
-            wrong = next((one for one in self._misbehaviours if fnmatchcase(asked.path, one.path)), None)
+            wrong = next((one for one in self._misbehaviours if one.fits(asked)), None)
             if wrong and wrong.times is not None:
                 wrong.times -= 1
                 if not wrong.times:
