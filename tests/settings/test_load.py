@@ -152,6 +152,10 @@ class TestEnvironment:
         assert load(VAULT_ADDR=ADDRESS).vault.auth == expected
         assert load(vault(auth={"method": "token"})).vault.auth == expected
 
+    def test_openbaos_own_variable_names_another_token_file(self, load: Load) -> None:
+        found = load(vault(), BAO_TOKEN_PATH="/run/user/7/token")
+        assert found.vault.auth == Auth("token", token_file="/run/user/7/token", by_default=True)
+
     def test_without_an_address_the_error_says_how_to_give_one(self, load: Load) -> None:
         with pytest.raises(ConfigError, match="no Vault address") as refused:
             load()
@@ -264,6 +268,46 @@ class TestEnvironment:
     def test_tls_is_verified_unless_somebody_says_otherwise(self, load: Load) -> None:
         assert load(vault()).vault.tls.verify is True
         assert load(vault(skip_verify=True)).vault.tls.verify is False
+
+
+class TestPathsInVault:
+    """Mounts, paths, namespaces and a login's mount have one spelling, whoever wrote them and wherever."""
+
+    PLACES: Mapping[str, Callable[[object], dict[str, object]]] = {
+        "profiles.support.grant.mount": lambda value: support(grant={"mount": value}),
+        "profiles.support.grant.path": lambda value: support(grant={"path": value}),
+        "profiles.support.ticket.mount": lambda value: support(ticket={"mount": value}),
+        "profiles.support.ticket.path": lambda value: support(ticket={"path": value}),
+        "vault.namespace": lambda value: vault(namespace=value),
+        "vault.auth.mount": lambda value: vault(auth={"method": "approle", "role_id": "r", "mount": value}),
+    }
+
+    @staticmethod
+    def at(settings: Settings, place: str) -> str | None:
+        found: Any = settings
+        for name in place.split("."):
+            found = found["support"] if name == "support" else getattr(found, name)
+        return str(found) if found is not None else None
+
+    @pytest.mark.parametrize("place", PLACES)
+    @pytest.mark.parametrize("text", ["ops/eu", "/ops/eu", "ops/eu/", "/ops/eu/"])
+    def test_one_slash_at_either_end_is_dropped(self, load: Load, place: str, text: str) -> None:
+        assert self.at(load(self.PLACES[place](text)), place) == "ops/eu"
+
+    @pytest.mark.parametrize("place", PLACES)
+    @pytest.mark.parametrize("text", ["ops//eu", "//ops", "ops//", "/", "./ops", "ops/..", "ops/../eu", "a\nb", "a\tb"])
+    def test_anything_that_a_server_would_clean_up_is_refused_by_its_key(
+        self, load: Load, place: str, text: str
+    ) -> None:
+        with pytest.raises(ConfigError) as refused:
+            load(self.PLACES[place](text))
+        assert f": {place}: " in refused.value.message
+
+    @pytest.mark.parametrize("text", ["ops//eu", "..", "ops/./eu"])
+    def test_the_variable_is_named_too(self, load: Load, text: str) -> None:
+        with pytest.raises(ConfigError, match="VAULT_NAMESPACE: wanted"):
+            load(vault(), VAULT_NAMESPACE=text)
+        assert load(vault(), BAO_NAMESPACE="/ops/").vault.namespace == "ops"
 
 
 class TestAuth:
@@ -483,6 +527,13 @@ def with_key(name: str, value: object) -> dict[str, Any]:
         table = table[part]
     table[last] = value
     return document
+
+
+def test_profiles_that_differ_only_by_case_are_refused(load: Load) -> None:
+    """Vault has its policies' names in lower case: they would share one."""
+    with pytest.raises(ConfigError, match=r"profiles\.Support and profiles\.support differ only by case") as refused:
+        load(vault() | {"profiles": {"Support": {}, "support": {}}})
+    assert "Rename one" in refused.value.hint
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -68,6 +68,20 @@ def test_policies_are_named_after_role_and_profile() -> None:
     assert policy.name_for("reader", Profile.standard(policy.ANY_PROFILE)) == "ticket-reader"
 
 
+def test_names_are_in_lower_case() -> None:
+    """As Vault keeps them: whether it lowers a name before or after it looks makes no difference then."""
+    assert policy.name_for("reader", Profile.standard("Support")) == "ticket-reader-support"
+
+
+@pytest.mark.parametrize("role", policy.ROLES)
+@pytest.mark.parametrize("profile", [OWN, Profile.standard(policy.ANY_PROFILE)], ids=lambda one: one.name)
+def test_no_path_and_no_attribute_is_there_twice(role: policy.Role, profile: Profile) -> None:
+    """Vault since 2.1 refuses that."""
+    blocks = policy.hcl(role, profile).split("path ")[1:]
+    assert len({block.partition(" {")[0] for block in blocks}) == len(blocks)
+    assert [block.count("capabilities =") for block in blocks] == [1] * len(blocks)
+
+
 def test_the_command_needs_no_server(host: Host) -> None:
     """A policy is written before anything else is there."""
     done = host.run("policy", "reader", "support")
