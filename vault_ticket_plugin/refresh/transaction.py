@@ -82,37 +82,47 @@ class Transaction:
         """
         while True:
             # (2) Read the grant, and (3) claim it (claim.py). Another holder may bring a ticket meanwhile.
-            claimed = self._claim(seen, demand, deadline, patient)
-            if isinstance(claimed, LiveTicket):
-                return claimed
+            brought = self._claim(seen, demand, deadline, patient)
+            if isinstance(brought, LiveTicket):
+                return brought
+            claimed, seen = brought
 
             # Somebody may have finished between our look and our claim.
             if somebody_may_have_finished(claimed.found, seen):
                 seen = self._look(deadline)
-                if self._is_enough(seen, demand, patient):
+                published = self._enough(seen, demand, patient)
+                if published is not None:
                     self.claims.release(claimed, claimed.grant.notes.released(), deadline)
-                    return self._live(seen.ticket)
+                    return published
 
             # (4) Spend. If the token is dead and a person has stored another meanwhile, begin anew with that.
             spent = self._spend(claimed, deadline)
-            if spent is not None:
-                return self._settle(claimed, spent, seen, deadline.at_least(WRAP_UP_SECONDS))
-            log.info("the grant was stored anew meanwhile: trying with it")
+            if spent is None:
+                log.info("the grant was stored anew meanwhile: trying with it")
+                continue
+            deadline = deadline.at_least(WRAP_UP_SECONDS)
+
+            # (5) Save what the refresh token was rotated to, by way of the journal.
+            saved = self._save(claimed, spent.response.refresh_token, deadline)
+
+            # (6) Publish the ticket, then release the claim.
+            return self._publish_and_release(claimed, saved, spent, seen, deadline)
 
     # -- steps (2) and (3): the claim
 
     def _claim(
         self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool
-    ) -> ActiveClaim | LiveTicket:
-        """Our claim, or a ticket that another holder has published while we waited for its claim."""
+    ) -> tuple[ActiveClaim, LeasedVersion] | LiveTicket:
+        """Our claim and the leased path as last seen, or a ticket that another holder has published meanwhile."""
         claim_id = secrets.token_hex(8)
         backoff = deadline.backoff(LOOK_INITIAL, LOOK_MAX)
         while not isinstance(taken := self.claims.take(claim_id, demand, deadline, patient), ActiveClaim):
             self._wait(backoff, taken, patient)
             seen = self._look(deadline)
-            if self._is_enough(seen, demand, patient):
-                return self._live(seen.ticket)
-        return taken
+            published = self._enough(seen, demand, patient)
+            if published is not None:
+                return published
+        return taken, seen
 
     def _wait(self, backoff: Backoff, claim: Claim | None, patient: bool) -> None:
         if not patient or not backoff.sleep():
@@ -181,36 +191,15 @@ class Transaction:
 
     # -- steps (5) and (6): what comes of its answer
 
-    def _settle(self, claimed: ActiveClaim, spent: Spent, seen: LeasedVersion, deadline: Deadline) -> LiveTicket:
-        """The answer is read: journal, save, publish, release, in this order."""
-        response = spent.response
-        saved: Grant | None = claimed.grant
+    def _save(self, claimed: ActiveClaim, refresh_token: Secret | None, deadline: Deadline) -> Grant | None:
+        """The grant as it now stands, None if a person has stored it anew.
 
-        # (5) Save what the refresh token was rotated to, by way of the journal.
-        if response.refresh_token is not None and response.refresh_token != claimed.grant.refresh_token:
-            saved = self._save(claimed, response.refresh_token, deadline)
-        still_ours = saved is not None and saved.notes.claim is not None
-
-        if response.access_token is None:
-            if saved is not None and still_ours:
-                held = claimed._replace(grant=saved)
-                self.claims.release(held, saved.notes.settled(claimed.grant.notes.refreshed), deadline)
-            raise response.fault or ProtocolError("the token endpoint's answer has no access token")
-        ticket = Ticket(response.access_token, response.token_type, spent.started, spent.started + response.expires_in)
-        if saved is None:
-            log.warning("the grant was stored anew while it was refreshed: what was stored stands")
-            return self._live(ticket)._replace(shared=False)
-
-        # (6) Publish the ticket, then release the claim.
-        if still_ours:
-            held = claimed._replace(grant=saved)
-            refreshed = self._publish(held, ticket, seen, deadline)
-            self.claims.release(held, saved.notes.settled(refreshed), deadline)
-        return self._live(ticket)
-
-    def _save(self, claimed: ActiveClaim, refresh_token: Secret, deadline: Deadline) -> Grant | None:
-        """The grant as saved, None if it was stored anew; without a claim if that is not ours, or nothing is saved."""
+        Without a claim if the claim is no longer ours, or the document could not be written.
+        """
         grant = claimed.grant
+        if refresh_token is None or refresh_token == grant.refresh_token:
+            return grant  # a server that does not rotate
+
         entry = Entry(
             kind="rotation",
             profile=self.profile.name,
@@ -237,14 +226,36 @@ class Transaction:
             return replace(saved, notes=saved.notes._replace(claim=None))
         return saved
 
-    def _publish(self, claimed: ActiveClaim, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> Refresh | None:
-        """What to note of it: the refresh before, if the ticket could not be published."""
+    def _publish_and_release(
+        self, claimed: ActiveClaim, saved: Grant | None, spent: Spent, seen: LeasedVersion, deadline: Deadline
+    ) -> LiveTicket:
+        """What is left of an answer without a usable access token, or to a grant stored anew, is done here too."""
+        response, refreshed = spent.response, claimed.grant.notes.refreshed
+        still_ours = saved is not None and saved.notes.claim is not None
+
+        if response.access_token is not None:
+            ends = spent.started + response.expires_in
+            ticket = Ticket(response.access_token, response.token_type, spent.started, ends)
+            if saved is None:
+                log.warning("the grant was stored anew while it was refreshed: what was stored stands")
+                return self._live(ticket)._replace(shared=False)
+            if still_ours:
+                refreshed = self._publish(ticket, seen, deadline) or refreshed
+
+        if saved is not None and still_ours:
+            self.claims.release(claimed._replace(grant=saved), saved.notes.settled(refreshed), deadline)
+        if response.access_token is None:
+            raise response.fault or ProtocolError("the token endpoint's answer has no access token")
+        return self._live(ticket)
+
+    def _publish(self, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> Refresh | None:
+        """What to note of it; None if the ticket could not be published."""
         try:
             leased_path.publish(self.store, self.profile, ticket, seen, deadline)
         except VaultTicketError as error:
             self._emit("publish", ticket.access_token, "failed", error)
             log.warning("the ticket is good, but was not published at %s: %s", self.profile.ticket, error.message)
-            return claimed.grant.notes.refreshed
+            return None
         self._emit("publish", ticket.access_token, "published")
         return Refresh(ticket.issued_at, ticket.expires_at, self.holder, ticket.access_token.fingerprint())
 
@@ -253,14 +264,15 @@ class Transaction:
     def _look(self, deadline: Deadline) -> LeasedVersion:
         return leased_path.look(self.store, self.profile.ticket, deadline)
 
-    def _is_enough(self, seen: LeasedVersion, demand: Demand, patient: bool) -> bool:
-        """Whether what is published spares us the spend."""
+    def _enough(self, seen: LeasedVersion, demand: Demand, patient: bool) -> LiveTicket | None:
+        """What is published, if that spares us the spend."""
         wanted = Freshness.SOFT if patient else Freshness.FRESH
         windows, now = self.profile.windows, self.store.now()
-        return seen.ticket is not None and demand.freshness(seen.ticket, windows, now) <= wanted
+        if seen.live is None or demand.freshness(seen.live.ticket, windows, now) > wanted:
+            return None
+        return seen.live
 
-    def _live(self, ticket: Ticket | None) -> LiveTicket:
-        assert ticket is not None  # noqa: S101 - `_is_enough` has seen it
+    def _live(self, ticket: Ticket) -> LiveTicket:
         return LiveTicket.at(ticket, self.store.now(), self.clock.monotonic())
 
     def _emit(self, kind: Kind, token: Secret, outcome: str, error: VaultTicketError | None = None) -> None:
