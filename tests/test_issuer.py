@@ -184,6 +184,18 @@ def test_threads_share_an_error_too(world: World) -> None:
     assert [type(error) for error in errors] == [GrantMissing] * 4
 
 
+@pytest.mark.parametrize("left", [900.0, 60.0], ids=["soft", "hard"])
+def test_a_daemon_that_is_away_does_not_keep_a_ticket_from_being_renewed(world: World, left: float) -> None:
+    """What is cached is what it was, and not what the daemon has said."""
+    world.seed()
+    process = world.host().process()
+    process.get()
+    world.wait(3599 - left)
+    again = world.host().process()
+    issuer = replace(again.issuer, ask_daemon=lambda _min_ttl, _deadline: None)
+    assert issuer.ticket(Demand(), again.deadline()).ticket.access_token == Secret("ticket-2")
+
+
 # -- what the caller asks for
 
 

@@ -152,8 +152,11 @@ class Issuer:
         known = None if demand.force else self.cache.failure()  # `_remembered` raised it, unless nothing is cached
         try:
             # May I read? Each source may bring a better one; the first that is enough ends it.
-            best = self._newer(best, self._from_daemon(demand, self._patience(best, deadline)))
-            if best is not None and self.ask_daemon is not None and not demand.force:
+            heard = self._from_daemon(demand, self._patience(best, deadline))
+            best = self._newer(best, heard)
+            if heard is not None and best is not None:
+                if best is heard:
+                    self._keep(heard)
                 if self._is_enough(best, demand, Freshness.SOFT):
                     return self._done(best)
                 if self.daemon_only:
@@ -194,10 +197,7 @@ class Issuer:
         """It would bring us no new ticket by force, nor save a journal of ours."""
         if self.ask_daemon is None or demand.force or self._journal_waits():
             return None
-        live = self.ask_daemon(demand.min_ttl, deadline)
-        if live is not None:
-            self._keep(live)
-        return live
+        return self.ask_daemon(demand.min_ttl, deadline)
 
     def _freshness(self, live: LiveTicket | None, demand: Demand) -> Freshness:
         if live is None:
