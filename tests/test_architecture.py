@@ -122,3 +122,29 @@ def test_every_module_says_what_it_is_and_stays_small() -> None:
         text = path.read_text()
         assert ast.get_docstring(ast.parse(text)), path
         assert len(text.splitlines()) <= 300, path
+
+
+def test_each_class_name_stands_once() -> None:
+    names = [node.name for tree in MODULES.values() for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_no_module_of_ours_needs_another_name_to_be_imported() -> None:
+    """A module that collides with what its users call their variables has the wrong name."""
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == NAME:
+                assert not [one.asname for one in node.names if one.asname], module
+
+
+def test_every_body_of_many_lines_has_paragraphs() -> None:
+    """Steps are set apart by a blank line. One long expression or table is one step."""
+    for module, tree in MODULES.items():
+        lines = (ROOT / f"{module.replace('.', '/')}.py").with_suffix(".py")
+        path = lines if lines.exists() else ROOT / module.replace(".", "/") / "__init__.py"
+        text = path.read_text().splitlines()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                body = text[node.body[0].lineno - 1 : node.end_lineno]
+                if len(body) >= 15 and len(node.body) > 3:
+                    assert "" in body, f"{module}.{node.name}"

@@ -35,7 +35,16 @@ OURS = {
     *("formats.curl", "formats.google", "formats.terraform"),
     *("wiring", "issuer", "host", "host.cache", "host.lock", "host.flight"),
     *("refresh", "refresh.journal", "refresh.leased_path", "refresh.retry", "ports"),
-    *("vault", "vault.session", "vault.judgement", "vault.kv", "vault.paths", "vault.logins", "vault.logins.token"),
+    *(
+        "vault",
+        "vault.session",
+        "vault.judgement",
+        "vault.messages",
+        "vault.kv",
+        "vault.paths",
+        "vault.logins",
+        "vault.logins.token",
+    ),
     *("vault.logins.credential", "transport", "transport.exchange", "transport.proxy"),
 }
 # One that is asked for by its name.

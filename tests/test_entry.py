@@ -31,7 +31,7 @@ def output(monkeypatch: pytest.MonkeyPatch, takes: Callable[[bytes], int]) -> li
         out.append(bytes(data)[:count])
         return count
 
-    monkeypatch.setattr(warm, "answer", lambda *_: TEXT)
+    monkeypatch.setattr(warm, "cached_output", lambda *_: TEXT)
     monkeypatch.setattr(os, "write", write)
     return out
 
@@ -46,7 +46,7 @@ def test_what_the_warm_path_says_is_written_and_the_whole_program_does_not_run(
 
 def test_where_it_says_nothing_nothing_is_written_and_the_whole_program_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     out = output(monkeypatch, len)
-    monkeypatch.setattr(warm, "answer", lambda *_: None)
+    monkeypatch.setattr(warm, "cached_output", lambda *_: None)
     assert entry.main() == WHOLE
     assert out == []
 
@@ -54,7 +54,7 @@ def test_where_it_says_nothing_nothing_is_written_and_the_whole_program_runs(mon
 def test_it_is_asked_with_the_arguments_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr(sys, "argv", ["/usr/bin/vault-ticket", "get", "support"])
-    monkeypatch.setattr(warm, "answer", lambda *given: seen.extend(given))
+    monkeypatch.setattr(warm, "cached_output", lambda *given: seen.extend(given))
     assert entry.main() == WHOLE
     assert seen == [["get", "support"], os.environ]
 
@@ -101,7 +101,7 @@ def test_a_system_without_such_limits_is_no_failure(monkeypatch: pytest.MonkeyPa
         raise ValueError("not allowed")
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    monkeypatch.setattr(warm, "answer", lambda *_: None)
+    monkeypatch.setattr(warm, "cached_output", lambda *_: None)
     assert entry.main() == WHOLE
 
 
@@ -115,7 +115,7 @@ class TestOutputLost:
     def warmed(self, host: Host) -> Host:
         host.configure(CONFIG)
         put(host.env(), "support", "abc.def")
-        assert warm.answer(self.WARM, host.env()) is not None
+        assert warm.cached_output(self.WARM, host.env()) is not None
         return host
 
     def ending(self, host: Host, how: str, arguments: tuple[str, ...]) -> tuple[int, str]:

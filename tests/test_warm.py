@@ -22,7 +22,7 @@ from vault_ticket_plugin import cli, environment, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.formats import CACHEABLE, CONTEXTUAL, FORMATS
-from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.model import LiveTicket, Ticket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import load_settings
 from vault_ticket_plugin.wiring import wired
@@ -63,7 +63,8 @@ def put(environ: Mapping[str, str], profile: str, token: str, *, age: float = 0.
     ticket = Ticket(Secret(token), "Bearer", now - age, now - age + LIFETIME)
     with wired(found, environ) as wiring:
         wanted = found.profile(profile)
-        wiring.cache(wanted).put(ticket, now, wanted.windows, fresh=fresh)
+        live = LiveTicket.at(ticket, now, wiring.clock.monotonic())
+        wiring.cache(wanted).put(live, wanted.windows, fresh=fresh)
 
 
 def whole_program(arguments: list[str], environ: Mapping[str, str]) -> tuple[int, str, str]:
@@ -164,7 +165,7 @@ def test_whatever_the_warm_path_answers_is_what_the_whole_program_would(
             (folder / "support-0123456789abcdef.journal").touch(0o600)
         clock.moment += passed
         used = made_under | changed
-        text = warm.answer(arguments, used)
+        text = warm.cached_output(arguments, used)
         event("hit" if text is not None else "miss")
         if text is not None:
             assert whole_program(arguments, used) == (0, text, "")
@@ -177,7 +178,7 @@ def test_every_plain_format_of_every_profile_is_a_hit(environ: dict[str, str], n
     with Stopped().in_force():
         put(environ, profile, "abc.def")
         for arguments in (["get", profile, "--format", name], ["get", f"--format={name}", "--wait", profile]):
-            text = warm.answer(arguments, environ)
+            text = warm.cached_output(arguments, environ)
             assert text is not None
             assert whole_program(arguments, environ) == (0, text, "")
 
@@ -187,7 +188,7 @@ def test_formats_that_need_more_than_the_ticket_are_left_to_the_whole_program(
     environ: dict[str, str], name: str
 ) -> None:
     put(environ, "support", "abc.def")
-    assert warm.answer(["get", "support", "--format", name], environ) is None
+    assert warm.cached_output(["get", "support", "--format", name], environ) is None
 
 
 @pytest.mark.parametrize(
@@ -208,8 +209,8 @@ def test_formats_that_need_more_than_the_ticket_are_left_to_the_whole_program(
 def test_any_other_command_line_is_left_to_the_whole_program(environ: dict[str, str], arguments: list[str]) -> None:
     for profile in ("support", "default"):
         put(environ, profile, "abc.def")
-    assert warm.answer(["get"], environ) is not None
-    assert warm.answer(arguments, environ) is None
+    assert warm.cached_output(["get"], environ) is not None
+    assert warm.cached_output(arguments, environ) is None
 
 
 class TestMisses:
@@ -221,7 +222,7 @@ class TestMisses:
 
     @staticmethod
     def answer(environ: Mapping[str, str]) -> str | None:
-        return warm.answer(["get", "support", "--format=token"], environ)
+        return warm.cached_output(["get", "support", "--format=token"], environ)
 
     @staticmethod
     def entry(host: Host) -> Path:
@@ -318,7 +319,7 @@ class TestMisses:
         """Its journal may be on the disk, where the warm path does not look: the next call has to be a cold one."""
         token = host.secret_file("token", "a refresh token".replace(" ", "-"))
         failed = SaveFailed("it is rotated, and could not be stored")
-        with mock.patch("vault_ticket_plugin.refresh.store_grant.Seeding.seed", side_effect=failed):
+        with mock.patch("vault_ticket_plugin.refresh.store_grant.StoreGrant.store_token", side_effect=failed):
             code, out, err = whole_program(["store", "support", "--client-id=1", f"--file={token}"], warmed)
         assert (code, out) == (74, "")
         assert "could not be stored" in err
@@ -367,7 +368,7 @@ class TestMisses:
         self, warmed: dict[str, str], host: Host
     ) -> None:
         """What tells entries apart is their name: nobody but us can write there."""
-        assert warm.answer(["get", "billing"], warmed) is None
+        assert warm.cached_output(["get", "billing"], warmed) is None
         assert "billing" not in "".join(path.name for path in self.entry(host).parent.iterdir())
 
 
@@ -377,7 +378,7 @@ def test_a_configuration_whose_path_is_no_text_is_cached_all_the_same(host: Host
     path.write_text(CONFIG)
     environ = host.env({"VAULT_TICKET_CONFIG": str(path)})
     put(environ, "support", "abc.def")
-    assert warm.answer(["get", "support", "--format=token"], environ) == "abc.def\n"
+    assert warm.cached_output(["get", "support", "--format=token"], environ) == "abc.def\n"
 
 
 # What a warm call may import beyond what a bare interpreter does.

@@ -86,15 +86,21 @@ class VaultTicketError(Exception):
         """The error that `to_plain` wrote. One of a class that is not known here is told as the base, with its own
         exit code. ValueError if it is no such thing."""
         try:
-            kind = CLASSES.get(plain["title"], VaultTicketError)
-            error = kind(_printable(plain["detail"]), _printable(plain["hint"]), code=_printable(plain.get("code", "")))
+            title, detail, hint, code = (plain.get(name, "") for name in ("title", "detail", "hint", "code"))
+            if not all(isinstance(text, str) for text in (title, detail, hint, code)) or not detail:
+                raise ValueError("not an error of ours")
+            kind = CLASSES.get(title, VaultTicketError)
+            error = kind(_printable(detail), _printable(hint), code=_printable(code))
+
             exit_code, retry_after = plain["exit_code"], plain.get("retry_after")
             if isinstance(exit_code, bool) or not isinstance(exit_code, int) or not 0 < exit_code < BY_SIGNAL:
                 raise ValueError("not an exit code")
             if kind is VaultTicketError:
                 error.exit_code = exit_code
             if retry_after is not None:
-                error.retry_after = max(0.0, float(retry_after))
+                error.retry_after = float(retry_after)
+                if not 0 <= error.retry_after < math.inf:  # NaN is not
+                    raise ValueError("not a number of seconds")
         except (KeyError, TypeError, AttributeError, OverflowError):
             raise ValueError("not an error of ours") from None
         return error

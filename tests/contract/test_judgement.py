@@ -8,17 +8,8 @@ import pytest
 from tests.contract.recorded import SERVERS, of
 from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultUnreachable
 from vault_ticket_plugin.transport.exchange import MAX_ANSWER_BYTES, HttpResponse
-from vault_ticket_plugin.vault.judgement import (
-    BadToken,
-    Denied,
-    Invalid,
-    Missing,
-    Ok,
-    Retry,
-    VaultRequest,
-    Wrong,
-    judge,
-)
+from vault_ticket_plugin.vault.judgement import BadToken, Denied, Retry, Wrong, judge
+from vault_ticket_plugin.vault.messages import Invalid, Missing, Ok, VaultRequest
 
 SHOWN = "https://vault.example"
 # What a status means unless the row is named below.

@@ -14,16 +14,27 @@ from vault_ticket_plugin.daemon.http_api import access
 from vault_ticket_plugin.daemon.http_api.app import HttpApi
 from vault_ticket_plugin.daemon.http_api.server import Server
 from vault_ticket_plugin.daemon.http_api.sockets import listen
-from vault_ticket_plugin.daemon.keeper import Change, Issue, Keeper
+from vault_ticket_plugin.daemon.keeper import Change, Keeper
 from vault_ticket_plugin.events import Event
-from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Demand, Ticket
+from vault_ticket_plugin.model import Demand, LiveTicket, Ticket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.daemon import Listener
 from vault_ticket_plugin.settings.profile import Allow, Profile
 
 LIFETIME = 2 * 86400.0
 GOOD, OTHER = "hvs.good-for-support", "hvs.good-for-nothing"
+
+Issue = Callable[[str, Demand, Deadline], LiveTicket]
+
+
+class SourceOf:
+    """`TicketSource` (ports.py): what a function gives."""
+
+    def __init__(self, issue: Issue) -> None:
+        self.issue = issue
+
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        return self.issue(profile, demand, deadline)
 
 
 class ShiftedClock(Clock):
@@ -44,9 +55,9 @@ def access_token(name: str) -> str:
 
 
 def issue_at_once(clock: Clock = HOST_CLOCK) -> Issue:
-    def issue(name: str, _demand: Demand, _until: Deadline) -> tuple[Issued, float]:
+    def issue(name: str, _demand: Demand, _until: Deadline) -> LiveTicket:
         now = clock.wall()
-        return Issued(Ticket(Secret(access_token(name)), "Bearer", now, now + LIFETIME)), LIFETIME
+        return LiveTicket.at(Ticket(Secret(access_token(name)), "Bearer", now, now + LIFETIME), now, clock.monotonic())
 
     return issue
 
@@ -87,7 +98,7 @@ class Serving:
     def __enter__(self) -> Self:
         self.keeper = Keeper(2, self.clock, self.changes.append)
         known = {name: (one, name) for name, one in self.profiles.items()}
-        self.keeper.replace(known, self.issue or issue_at_once(self.clock))
+        self.keeper.replace(known, SourceOf(self.issue or issue_at_once(self.clock)))
         if self.warm:
             for name in self.profiles:
                 self.keeper.look_after(name)

@@ -25,8 +25,9 @@ from vault_ticket_plugin.daemon import audit as audits
 from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.errors import ConfigError, VaultTicketError
 from vault_ticket_plugin.events import Event, Kind
-from vault_ticket_plugin.model import Demand, TokenResponse
+from vault_ticket_plugin.model import ClientIdentity, Demand, TokenResponse
 from vault_ticket_plugin.oauth import token_response
+from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.secret import Secret
 
 PRINT = "0123456789abcdef"
@@ -248,8 +249,8 @@ def test_hand_outs_that_find_no_room_are_dropped_counted_and_told_of(
     audit: Audit, path: Path, disk: FullDisk, dropped: Dropped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is rare still has room; nobody waits for the disk."""
-    monkeypatch.setattr(audits, "MOST_HAND_OUTS", 10)
-    monkeypatch.setattr(audits, "MOST_WAITING", 20)
+    monkeypatch.setattr(audits, "MAX_HAND_OUTS", 10)
+    monkeypatch.setattr(audits, "MAX_WAITING", 20)
     audit.emit(SAVED)
     wait_for(lambda: disk.asked > 0, "it is not tried")
     for number in range(15):
@@ -284,7 +285,7 @@ from vault_ticket_plugin.daemon.audit import Audit
 from vault_ticket_plugin.events import Event
 audit = Audit("-")
 for number in range(3000):
-    audit.tell(Event("hand-out", "support", "given", str(number)))
+    audit.emit(Event("hand-out", "support", "given", str(number)))
     if number % 100 == 0:
         print("a line of the log", file=sys.stderr, flush=True)
 audit.close()
@@ -304,7 +305,7 @@ audits.CLOSE_SECONDS = 0.1
 dropped = []
 audit = audits.Audit("-", dropped.append)
 for number in range(100_000):
-    audit.tell(Event("hand-out", "support", "given", str(number)))
+    audit.emit(Event("hand-out", "support", "given", str(number)))
 audit.close()
 print(sum(dropped), flush=True)
 """
@@ -326,10 +327,10 @@ class Answering:
     def __init__(self, status: int, plain: Mapping[str, object]) -> None:
         self._status, self._body = status, json.dumps(plain).encode()
 
-    def refresh(self, refresh_token: Secret, client_id: str | None, deadline: Deadline) -> TokenResponse:  # noqa: ARG002
+    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:  # noqa: ARG002
         return token_response.read(self._status, {}, self._body, 3600.0, deadline.clock.wall())
 
-    def revoke(self, access_token: Secret, client_id: str | None, deadline: Deadline) -> bool:  # noqa: ARG002
+    def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:  # noqa: ARG002
         raise AssertionError
 
 
@@ -363,7 +364,8 @@ def test_no_token_is_ever_written(
         transaction = replace(process.transaction, endpoint=Answering(status, plain), emit=audit.emit)
         deadline = process.deadline()
         with contextlib.suppress(VaultTicketError):
-            transaction.refresh(transaction.look(deadline), Demand(), deadline, True)
+            seen = leased_path.look(process.store, process.profile.ticket, deadline)
+            transaction.refresh(seen, Demand(), deadline, True)
     finally:
         audit.close()
         world.close()

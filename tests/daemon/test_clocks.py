@@ -2,11 +2,11 @@
 
 import pytest
 
+from tests.daemon.serving import SourceOf
 from tests.world import World
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.daemon.keeper import Keeper
-from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Demand
+from vault_ticket_plugin.model import Demand, LiveTicket
 
 STEP, HOURS = 60, 6
 
@@ -19,12 +19,11 @@ class Run:
         self.host = world.host()
         issuer = self.host.process().issuer
 
-        def issue(_name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
-            issued = issuer.issued(demand, deadline)
-            return issued, issuer.left(issued.ticket)
+        def issue(_name: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+            return issuer.issue(demand, deadline)
 
         self.keeper = Keeper(1, self.host.clock, lambda _change: None)
-        self.keeper.replace({world.profile.name: (world.profile, "1")}, issue)
+        self.keeper.replace({world.profile.name: (world.profile, "1")}, SourceOf(issue))
 
     def minute(self) -> None:
         self.world.wait(STEP)
@@ -32,7 +31,7 @@ class Run:
 
     def left(self) -> float:
         """What a ticket that is handed out now has left, by Vault's clock."""
-        kept = self.keeper.ticket(self.world.profile.name, 0.0, Deadline.after(20, self.host.clock))
+        kept = self.keeper.ticket(self.world.profile.name, Demand(), Deadline.after(20, self.host.clock))
         return kept.ticket.expires_at - self.world.time.now
 
 

@@ -34,8 +34,8 @@ class Confined(Daemon):
 
 @pytest.fixture
 def daemon(site: Site, tmp_path: Path) -> Iterator[Daemon]:
-    emit = f'read -r _ </dev/null; echo "$VAULT_TICKET_EVENT" > {tmp_path}/hook'
-    more = {"audit": str(tmp_path / "audit.log"), "hooks": {"refreshed": ["/bin/sh", "-c", emit]}}
+    tell = f'read -r _ </dev/null; echo "$VAULT_TICKET_EVENT" > {tmp_path}/hook'
+    more = {"audit": str(tmp_path / "audit.log"), "hooks": {"refreshed": ["/bin/sh", "-c", tell]}}
     configure(site, site.helper, more)
     made = Confined(site.helper)
     yield made

@@ -11,15 +11,14 @@ import pytest
 from tests.daemon.daemons import Daemon, socket_of
 from tests.daemon.serving import Serving
 from tests.e2e.site import CLIENT, Site
-from tests.host.test_daemon_client import CLASSES
+from tests.host.test_daemon_client import CLASSES, parts
 from tests.support.cli import Host, Result
 from tests.support.process import free_port, wait_until
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.daemon.wiring import DaemonWiring
-from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.errors import GrantRejected, VaultTicketError
 from vault_ticket_plugin.host import daemon_client
-from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Demand
+from vault_ticket_plugin.model import Demand, LiveTicket
 from vault_ticket_plugin.settings.load import Settings
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.settings.vault import Auth, VaultSettings
@@ -29,24 +28,36 @@ from vault_ticket_plugin.wiring import Wiring
 def test_the_real_server_tells_every_error_so_that_it_is_known_again(tmp_path: Path) -> None:
     error = VaultTicketError("")
 
-    def issue(_name: str, _demand: Demand, _until: Deadline) -> tuple[Issued, float]:
+    def issue(_name: str, _demand: Demand, _until: Deadline) -> LiveTicket:
         raise error
 
     with Serving(tmp_path, issue=issue, warm=False) as serving:
         for kind in CLASSES:
-            error = kind('it does not "work": ½', "Mend it.")
-            if hasattr(error, "code"):
-                error.code = "invalid_grant"
-            if hasattr(error, "retry_after"):
-                error.retry_after = 42.0
-            with pytest.raises(VaultTicketError) as caught:
-                daemon_client.ask(str(serving.path), "support", True, 0.0, Deadline.after(20))
-            assert (type(caught.value), vars(caught.value)) == (kind, vars(error))
+            for more in ({}, {"code": "invalid_grant"}, {"retry_after": 42.5}):
+                error = kind('it does not "work": ½', "Mend it.", **more)
+                with pytest.raises(VaultTicketError) as caught:
+                    daemon_client.request_ticket(str(serving.path), "support", True, 0.0, Deadline.after(20))
+                assert type(caught.value) is kind
+                assert parts(caught.value) == parts(error)
+
+
+def test_the_real_server_keeps_to_itself_for_how_long_it_remembers_a_failure(tmp_path: Path) -> None:
+    """By --force nobody here would ask it."""
+    error = GrantRejected("dead", "Store another.")
+    error.remembered_for = 7.0
+
+    def issue(_name: str, _demand: Demand, _until: Deadline) -> LiveTicket:
+        raise error
+
+    with Serving(tmp_path, issue=issue, warm=False) as serving, pytest.raises(GrantRejected) as caught:
+        daemon_client.request_ticket(str(serving.path), "support", True, 0.0, Deadline.after(20))
+    assert "remembered for 7 s more" in error.hint
+    assert (caught.value.hint, caught.value.remembered_for) == ("Store another.", None)
 
 
 def test_the_real_servers_ticket_has_its_times(tmp_path: Path) -> None:
     with Serving(tmp_path) as serving:
-        heard = daemon_client.ask(str(serving.path), "support", True, 300.0, Deadline.after(20))
+        heard = daemon_client.request_ticket(str(serving.path), "support", True, 300.0, Deadline.after(20))
         kept = serving.keeper.ready("support")
         assert kept is not None
         assert heard is not None
@@ -54,7 +65,7 @@ def test_the_real_servers_ticket_has_its_times(tmp_path: Path) -> None:
         assert (heard.ticket.issued_at, heard.ticket.expires_at) == tuple(
             float(int(time)) for time in (kept.ticket.issued_at, kept.ticket.expires_at)
         )
-        assert 0 <= heard.ticket.left(heard.now) - kept.left_at(serving.clock.monotonic()) < 2
+        assert 0 <= heard.ends - kept.ends < 2
         assert daemon_client.is_alive(str(serving.path), Deadline.after(20))
 
 
@@ -64,7 +75,7 @@ def test_the_real_server_lets_in_whom_the_profile_allows(tmp_path: Path, monkeyp
         monkeypatch.setattr("vault_ticket_plugin.daemon.http_api.access.may_have", lambda _peer, _profile: False)
         for name in ("support", "billing"):
             with pytest.raises(daemon_client.NotAllowed):
-                daemon_client.hear(str(serving.path), name, 0.0, Deadline.after(20))
+                daemon_client.fetch(str(serving.path), name, 0.0, Deadline.after(20))
 
 
 # -- the program, for real
@@ -145,5 +156,5 @@ def test_the_daemon_itself_asks_no_daemon(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     for kind, asks in ((Wiring, True), (DaemonWiring, False)):
         wiring = kind(settings, environ)
-        assert (wiring.issuer(settings.profile("support")).ask is not None) == asks
+        assert (wiring.issuer(settings.profile("support")).ask_daemon is not None) == asks
         wiring.close()

@@ -25,7 +25,7 @@ from vault_ticket_plugin.settings.daemon import HOOKS
 from vault_ticket_plugin.settings.load import load_settings
 
 TICKET = Ticket(Secret("an-access-token"), "Bearer", 1795478722.0, 1795482322.0)
-ERROR = GrantRejected("the refresh token is dead", "Make a new one.", "invalid_grant")
+ERROR = GrantRejected("the refresh token is dead", "Make a new one.", code="invalid_grant")
 REFRESHED = Change("refreshed", "support", TICKET)
 DEAD = Change("dead", "support", TICKET, ERROR)
 # Writes what it was given to the file that is its first argument.
@@ -181,7 +181,7 @@ def test_no_text_of_an_error_keeps_a_hook_from_running(text: str, made: Made, to
 def test_its_output_goes_to_the_log_in_bounds(
     made: Made, told: Told, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "MOST_LINES", 3)
+    monkeypatch.setattr(hooks, "MAX_LINES", 3)
     caplog.set_level(logging.INFO)
     made({"dead": shell("echo one; printf 'two\\033[31m\\n' >&2; yes | head -c 1000000; echo end")}).emit(DEAD)
     wait_for(lambda: told.all, "it did not end")
@@ -269,7 +269,7 @@ def test_one_profile_s_hooks_run_one_after_the_other_in_order(made: Made, told: 
 def test_ten_thousand_profiles_that_fail_at_once_start_a_few_processes(
     made: Made, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "MOST_WAITING", 9000)
+    monkeypatch.setattr(hooks, "MAX_WAITING", 9000)
     one = made({"failing": shell(SPAN, tmp_path)})
     for number in range(10_000):
         one.emit(Change("failing", f"p{number}", None))

@@ -1,4 +1,4 @@
-"""The keeper over an `issue` of the test's own: what it keeps, what it hands out, what it tells."""
+"""The keeper over a source of the test's own: what it keeps, what it hands out, what it tells."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,8 +20,7 @@ from vault_ticket_plugin.errors import (
     VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Demand, Ticket, Windows
+from vault_ticket_plugin.model import Demand, LiveTicket, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -39,16 +38,16 @@ class Source:
         self.made = 0
         self.before: Callable[[str], None] = lambda _name: None
 
-    def issue(self, name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
-        self.asked.append((name, demand))
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        self.asked.append((profile, demand))
         assert 0 < deadline.left() <= 30
-        self.before(name)
+        self.before(profile)
         if self.error is not None and self.usable is None:
             raise self.error
-        ticket = self.usable or self.ticket(name)
-        return Issued(ticket, self.error), ticket.expires_at - self.time.now
+        now = self.time.now
+        return LiveTicket.at(self.usable or self.make(profile), now, now)._replace(problem=self.error)
 
-    def ticket(self, name: str) -> Ticket:
+    def make(self, name: str) -> Ticket:
         self.made += 1
         now = self.time.now
         return Ticket(Secret(f"{name}-{self.made}"), "Bearer", now, now + HOUR)
@@ -63,14 +62,14 @@ class Site:
         self.keeper = Keeper(2, self.clock, self.changes.append)
         self.configure(*names)
 
-    def configure(self, *names: str, identity: str = "1") -> None:
-        self.keeper.replace({name: (Profile.standard(name), identity) for name in names}, self.source.issue)
+    def configure(self, *names: str, ticket_key: str = "1") -> None:
+        self.keeper.replace({name: (Profile.standard(name), ticket_key) for name in names}, self.source)
 
     def deadline(self) -> Deadline:
         return Deadline.after(20, self.clock)
 
     def token(self, name: str, min_ttl: float = 0.0) -> str:
-        return self.keeper.ticket(name, min_ttl, self.deadline()).ticket.access_token.reveal()
+        return self.keeper.ticket(name, Demand(min_ttl=min_ttl), self.deadline()).ticket.access_token.reveal()
 
     def told(self) -> list[tuple[str, str]]:
         return [(change.what, change.profile) for change in self.changes]
@@ -98,7 +97,7 @@ def test_what_is_kept_is_handed_out_without_asking(site: Site) -> None:
     assert [site.token("a"), site.token("a")] == ["a-1", "a-1"]
     kept = site.keeper.ready("a")
     assert kept is not None
-    assert kept.left_at(site.clock.monotonic()) == HOUR
+    assert kept.left(site.clock.monotonic()) == HOUR
     assert len(site.source.asked) == 1
 
 
@@ -150,7 +149,7 @@ def test_an_error_that_is_no_error_of_ours_is_told_without_its_text(site: Site) 
 
 
 def test_an_older_answer_does_not_replace_a_newer_one(site: Site) -> None:
-    old = site.source.ticket("a")
+    old = site.source.make("a")
     site.time.now += 10
     site.token("a")
     site.source.usable = old
@@ -161,11 +160,11 @@ def test_an_older_answer_does_not_replace_a_newer_one(site: Site) -> None:
 def test_hooks_are_told_of_each_change_once(site: Site) -> None:
     site.keeper.look_after("a")
     assert site.told() == [("refreshed", "a")]
-    site.source.error, site.source.usable = EndpointUnavailable("away"), site.source.ticket("a")
+    site.source.error, site.source.usable = EndpointUnavailable("away"), site.source.make("a")
     for _ in range(3):
         site.keeper.look_after("a")
     assert site.told() == [("refreshed", "a"), ("refreshed", "a"), ("failing", "a")]
-    site.source.error = GrantRejected("dead", "mend it", "invalid_grant")
+    site.source.error = GrantRejected("dead", "mend it", code="invalid_grant")
     site.keeper.look_after("a")
     site.keeper.look_after("a")
     assert site.told()[3:] == [("dead", "a")]
@@ -177,7 +176,7 @@ def test_hooks_are_told_of_each_change_once(site: Site) -> None:
 
 
 def test_another_holder_at_work_is_no_failure(site: Site) -> None:
-    site.source.error, site.source.usable = Busy("web-2 is at it"), site.source.ticket("a")
+    site.source.error, site.source.usable = Busy("web-2 is at it"), site.source.make("a")
     assert isinstance(site.keeper.look_after("a"), Busy)
     assert site.told() == [("refreshed", "a")]
 
@@ -187,7 +186,7 @@ def test_once_looks_after_each_and_tells_what_failed() -> None:
 
     def b_fails(name: str) -> None:
         if name == "b":
-            raise GrantRejected("dead", "mend it", "invalid_grant")
+            raise GrantRejected("dead", "mend it", code="invalid_grant")
 
     site.source.before = b_fails
     failed = site.keeper.once()
@@ -201,7 +200,7 @@ def test_a_changed_configuration_keeps_what_means_the_same_ticket() -> None:
     site.configure("a", "c")
     assert site.token("a") == "a-1"
     assert site.keeper.profile("b") is None
-    site.configure("a", "c", identity="2")
+    site.configure("a", "c", ticket_key="2")
     assert site.keeper.ready("a") is None
     assert site.token("a") == "a-3"
 
@@ -211,7 +210,7 @@ def test_a_changed_configuration_keeps_what_means_the_same_ticket() -> None:
 
 def test_all_profiles_are_looked_after_and_a_suspended_machine_wakes_up_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time that passes in a suspended machine is seen at the next turn."""
-    monkeypatch.setattr(keeping, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(keeping, "MAX_WAIT", 0.02)
     site = Site("a", "b", "c")
     with site.running():
         site.time.now += 1  # past the spread of the start
@@ -227,7 +226,7 @@ def test_all_profiles_are_looked_after_and_a_suspended_machine_wakes_up_right(mo
 
 
 def test_no_more_than_the_workers_are_under_way_and_stopping_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(keeping, "MAX_WAIT", 0.02)
     site = Site(*"abcdef")
     go, inside, most = threading.Event(), [0], [0]
     lock = threading.Lock()
@@ -253,6 +252,6 @@ def test_the_windows_of_a_reload_hold_at_once(site: Site) -> None:
     site.token("a")
     profile = Profile.standard("a")
     windows = Windows(hard=1000.0, soft=1500.0)
-    site.keeper.replace({"a": (replace(profile, windows=windows), "1")}, site.source.issue)
+    site.keeper.replace({"a": (replace(profile, windows=windows), "1")}, site.source)
     site.time.now += HOUR - 700  # in a hard window of 750: half of the soft one
     assert site.keeper.ready("a") is None

@@ -190,8 +190,8 @@ def test_once_fails_as_get_does(site: Site) -> None:
 
 
 def test_once_runs_its_hooks_to_their_end(site: Site, tmp_path: Path) -> None:
-    emit = f"sleep 0.3; echo $VAULT_TICKET_EVENT $VAULT_TICKET_EXIT_CODE > {tmp_path}/told"
-    configure(site, site.helper, {"hooks": {"dead": ["/bin/sh", "-c", emit]}})
+    tell = f"sleep 0.3; echo $VAULT_TICKET_EVENT $VAULT_TICKET_EXIT_CODE > {tmp_path}/told"
+    configure(site, site.helper, {"hooks": {"dead": ["/bin/sh", "-c", tell]}})
     assert site.helper.run("daemon", "--once").code == 66
     assert (tmp_path / "told").read_text() == "dead 66\n"
 

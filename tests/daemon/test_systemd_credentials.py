@@ -13,11 +13,10 @@ import pytest
 
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.daemon import systemd_credentials
-from vault_ticket_plugin.daemon.keeper import Kept
 from vault_ticket_plugin.daemon.systemd_credentials import AT_ONCE, Asker, Credentials, who_asks
 from vault_ticket_plugin.errors import VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.events import Event
-from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.model import Demand, LiveTicket, Ticket
 from vault_ticket_plugin.secret import Secret
 
 TOKEN = Secret("an-access-token")
@@ -34,13 +33,13 @@ class Source:
         self.error: VaultTicketError | None = None
         self.asked: list[str] = []
 
-    def ticket(self, name: str, min_ttl: float, deadline: Deadline) -> Kept:
-        self.asked.append(name)
-        assert min_ttl == 0
+    def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
+        self.asked.append(profile)
+        assert demand == Demand()
         assert self.free.wait(deadline.left())
         if self.error is not None:
             raise self.error
-        return Kept(Ticket(TOKEN, "Bearer", 0.0, 3600.0), 3600.0, HOST_CLOCK.monotonic())
+        return LiveTicket.at(Ticket(TOKEN, "Bearer", 0.0, 3600.0), 0.0, HOST_CLOCK.monotonic())
 
 
 @pytest.fixture

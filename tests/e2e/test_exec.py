@@ -381,12 +381,12 @@ def test_no_thread_that_does_not_wait_for_signals_is_left_to_take_them(host: Hos
     """A watchdog that was still ending once took the SIGCHLD, and the command's end was never seen."""
     script = (
         "import os, threading, time\n"
-        "from vault_ticket_plugin import child\n"
+        "from vault_ticket_plugin.host.supervise import supervise\n"
         "other = threading.Thread(target=time.sleep, args=(1,))\n"
         "other.start()\n"
         "seen = []\n"
         "def beside(ended):\n    seen.append(other.is_alive())\n    ended.wait()\n"
-        "print(child.supervise(['true'], os.environ, beside), seen)\n"
+        "print(supervise(['true'], os.environ, beside), seen)\n"
     )
     done = host.run("-c", script, command=sys.executable)
     assert (done.code, done.out, done.err) == (0, "0 [False]\n", "")

@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.process import wait_until
 from vault_ticket_plugin.folder import Folder
-from vault_ticket_plugin.host.lock import Flight, HostLock
+from vault_ticket_plugin.host.flight import Flight
+from vault_ticket_plugin.host.lock import HostLock
 
 NAME = "support-0123.lock"
 HOLDER = """

@@ -28,9 +28,10 @@ from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
 from vault_ticket_plugin.settings.vault import Auth, VaultSettings
-from vault_ticket_plugin.vault.judgement import RULES, Ok, VaultRequest
+from vault_ticket_plugin.vault.judgement import RULES
 from vault_ticket_plugin.vault.kv import VaultStore
 from vault_ticket_plugin.vault.logins import log_in
+from vault_ticket_plugin.vault.messages import Ok, VaultRequest
 from vault_ticket_plugin.vault.session import Login, VaultSession
 
 Given = tuple[int, Any, dict[str, str]]

@@ -10,8 +10,8 @@ from tests.support.process import wait_until
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import Auth, VaultSettings
-from vault_ticket_plugin.vault.judgement import VaultRequest
 from vault_ticket_plugin.vault.logins import log_in
+from vault_ticket_plugin.vault.messages import VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 from vault_ticket_plugin.vault.token_renewal import LATEST, RETRY, keep_token
 

@@ -122,7 +122,7 @@ class Credentials:
             live = self._source.ticket(profile, Demand(), Deadline.after(self._answer))
         except VaultTicketError as error:
             log.warning("credentials: %s does not get %s: %s. %s", who, profile, error.message, error.hint)
-            self._emit(Event("hand-out", profile, "failed", who, "", type(error).__name__))
+            self._emit(Event("hand-out", profile, "failed", who, "", error.name))
             return NO_CREDENTIAL
         token = live.ticket.access_token
         self._emit(Event("hand-out", profile, "given", who, token.fingerprint()))

@@ -13,7 +13,7 @@ from vault_ticket_plugin.model import Document
 from vault_ticket_plugin.settings.load import Settings
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault import paths, policy
-from vault_ticket_plugin.vault.judgement import VaultRequest
+from vault_ticket_plugin.vault.messages import VaultRequest
 from vault_ticket_plugin.wiring import Wiring
 
 # One question to a server that answers takes milliseconds; nobody wants to wait long for each that does not.

@@ -10,7 +10,7 @@ from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped,
 from vault_ticket_plugin.durations import show_duration
 from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import Ok, VaultRequest
+from vault_ticket_plugin.vault.messages import Ok, VaultRequest
 
 # A token that nobody renews should last until somebody has time to replace it.
 LONG_ENOUGH = 24 * 3600.0

@@ -13,8 +13,8 @@ from vault_ticket_plugin.model import Document, Ticket
 from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import VaultRequest
 from vault_ticket_plugin.vault.kv import TICKET_VERSIONS
+from vault_ticket_plugin.vault.messages import VaultRequest
 
 # What Vault's clock steps and the way to it may add to a deletion's time.
 DELETION_SLACK = 3.0

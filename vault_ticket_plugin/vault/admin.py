@@ -9,7 +9,8 @@ from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultTicketError
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.vault.hvac_adapter import hvac_client
-from vault_ticket_plugin.vault.judgement import BadToken, Denied, Invalid, Missing, VaultResponse
+from vault_ticket_plugin.vault.judgement import BadToken, Denied
+from vault_ticket_plugin.vault.messages import Invalid, Missing, VaultResponse
 from vault_ticket_plugin.vault.session import VaultSession, refused
 from vault_ticket_plugin.vault.setup_plan import (
     Action,

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.vault.judgement import BadToken, Denied, Invalid, Missing, Ok, VaultRequest
+from vault_ticket_plugin.vault.judgement import BadToken, Denied
+from vault_ticket_plugin.vault.messages import Invalid, Missing, Ok, VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 
 Judge = Callable[[Ok | Missing | Invalid | BadToken | Denied], Any]

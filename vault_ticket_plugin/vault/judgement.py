@@ -8,72 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultTicketError, VaultUnreachable
-from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.transport.exchange import MAX_ANSWER_BYTES, HttpResponse
 from vault_ticket_plugin.vault import paths
+from vault_ticket_plugin.vault.messages import Invalid, Missing, Ok, VaultRequest, printable, words_of
 
-# What Vault says in an error is quoted up to this length.
-MAX_QUOTE = 200
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclass(frozen=True, slots=True)
-class VaultRequest:
-    """One API call."""
-
-    method: str
-    path: str
-    """Below /v1/."""
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    token: Secret | None = None
-    """In place of the session's own."""
-    anonymous: bool = False
-    """With no token at all."""
-    namespace: str | None = None
-    """In place of the configured one. Empty for paths that only the root namespace has: OpenBao refuses the header
-    there."""
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class VaultResponse:
-    """An answer to work with, and the JSON object that came with it (empty if none did)."""
-
-    body: Mapping[str, Any] = field(repr=False)
-    cached: bool = False
-    """Whether a proxy on the way answered from memory (`X-Cache: HIT`)."""
-
-    @property
-    def errors(self) -> str:
-        """Vault's own words, made safe to print."""
-        return _words(self.body)
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """`data`, empty if there is none."""
-        found = self.body.get("data")
-        return found if isinstance(found, Mapping) else {}
-
-
-class Ok(VaultResponse):
-    """Done (200, 204)."""
-
-
-class Missing(VaultResponse):
-    """Nothing is there, or not any more (404)."""
-
-
-class Invalid(VaultResponse):
-    """Vault does not take the request as it is (400)."""
 
 
 class BadToken(NamedTuple):
@@ -99,7 +42,7 @@ class Wrong(NamedTuple):
 Judgement = Ok | Missing | Invalid | BadToken | Denied | Retry | Wrong
 
 
-class Rule(NamedTuple):
+class StatusRule(NamedTuple):
     """One row of the table; the first that fits counts."""
 
     statuses: tuple[int, ...]
@@ -115,9 +58,9 @@ class Rule(NamedTuple):
 
 LATER = "Try again."
 RULES = (
-    Rule((500, 503), ("sealed",), True, "is sealed", "Unseal it, then try again."),
+    StatusRule((500, 503), ("sealed",), True, "is sealed", "Unseal it, then try again."),
     # What a server says while a KV v2 mount is being prepared.
-    Rule(
+    StatusRule(
         (400,),
         ("waiting for the primary to upgrade", "upgrading from non-versioned"),
         True,
@@ -125,7 +68,7 @@ RULES = (
         LATER,
     ),
     # Vault since 1.16.25, 1.18.14, 1.19.9, 1.20.3 and 1.21.
-    Rule(
+    StatusRule(
         (500,),
         ("exceeds allowed", "malformed json"),
         False,
@@ -133,7 +76,7 @@ RULES = (
         "Make what stands in the document beside our own keys smaller.",
         StoredDataInvalid,
     ),
-    Rule(
+    StatusRule(
         (413,),
         (),
         False,
@@ -141,7 +84,7 @@ RULES = (
         "Make what stands in the document beside our own keys smaller.",
         StoredDataInvalid,
     ),
-    Rule(
+    StatusRule(
         (500,),
         ("missing role_id", "failed to determine alias name"),
         False,
@@ -150,7 +93,7 @@ RULES = (
         ConfigError,
     ),
     # OpenBao, for a path that ends in a slash.
-    Rule(
+    StatusRule(
         (500,),
         ("could not find version data",),
         False,
@@ -158,23 +101,23 @@ RULES = (
         "Correct `path` in the profile.",
         ConfigError,
     ),
-    Rule((412,), (), True, "has not caught up with our last write", LATER),
-    Rule(
+    StatusRule((412,), (), True, "has not caught up with our last write", LATER),
+    StatusRule(
         (429,),
         ("rate limit",),
         True,
         "limits how often it may be asked",
         "Try again; if it goes on, ask whoever runs it for a larger rate limit quota.",
     ),
-    Rule(
+    StatusRule(
         (429,),
         ("lease count",),
         True,
         "has as many leases as its quota allows",
         "Try again; a role with token_type = batch leaves none behind.",
     ),
-    Rule((429,), (), True, "is a standby that can't answer now, or has too much to do", LATER),
-    Rule(
+    StatusRule((429,), (), True, "is a standby that can't answer now, or has too much to do", LATER),
+    StatusRule(
         (431,),
         (),
         False,
@@ -183,17 +126,17 @@ RULES = (
         "token_file.",
         ConfigError,
     ),
-    Rule(
+    StatusRule(
         (472,),
         (),
         True,
         "is a disaster recovery secondary, which takes no requests",
         "Set the address to the primary, or to the cluster's own.",
     ),
-    Rule((473,), (), True, "is a performance standby that can't answer now", LATER),
-    Rule((474,), (), True, "is a standby that does not reach its active node", LATER),
-    Rule((501,), (), True, "is not initialised", "`vault operator init`."),
-    Rule(
+    StatusRule((473,), (), True, "is a performance standby that can't answer now", LATER),
+    StatusRule((474,), (), True, "is a standby that does not reach its active node", LATER),
+    StatusRule((501,), (), True, "is not initialised", "`vault operator init`."),
+    StatusRule(
         (530,),
         (),
         True,
@@ -201,7 +144,7 @@ RULES = (
         "Set the address to a node of the cluster, or to the cluster's own.",
     ),
     # No leader, or a load balancer without a server behind it.
-    Rule((500, 502, 503, 504), (), True, "can't answer now", LATER),
+    StatusRule((500, 502, 503, 504), (), True, "can't answer now", LATER),
 )
 
 
@@ -219,9 +162,9 @@ def judge(response: HttpResponse, request: VaultRequest, shown: str) -> Judgemen
         )
     body = _json_object(response)
 
-    rule = _rule(status, _words(body or {}).lower())
+    rule = _rule(status, words_of(body or {}).lower())
     if rule is not None:
-        said = _words(body or {}) or "no reason given"
+        said = words_of(body or {}) or "no reason given"
         error = rule.kind(f"Vault at {shown} {rule.fact} (status {status}: {said})", rule.hint)
         error.retry_after = _retry_after(response)
         return Retry(error) if rule.again and isinstance(error, VaultUnreachable) else Wrong(error)
@@ -245,11 +188,13 @@ def judge(response: HttpResponse, request: VaultRequest, shown: str) -> Judgemen
     if status == 405:
         return Wrong(ConfigError(f"Vault does not know {request}", "Check `mount` and `kv_version` in the profile."))
     return Wrong(
-        StoredDataInvalid(f"Vault refuses {request} (status {status}: {_words(body)})", "Vault's own log may say more.")
+        StoredDataInvalid(
+            f"Vault refuses {request} (status {status}: {words_of(body)})", "Vault's own log may say more."
+        )
     )
 
 
-def _rule(status: int, said: str) -> Rule | None:
+def _rule(status: int, said: str) -> StatusRule | None:
     for rule in RULES:
         if status in rule.statuses and (not rule.words or any(words in said for words in rule.words)):
             return rule
@@ -292,13 +237,3 @@ def _retry_after(response: HttpResponse) -> float | None:
     """RFC 9110 section 10.2.3; Vault's own is a number of seconds."""
     text = response.headers.get("retry-after", "").strip()
     return float(text[:9]) if text.isascii() and text.isdigit() else None
-
-
-def _words(body: Mapping[str, Any]) -> str:
-    said = body.get("errors")
-    return printable("; ".join(str(one) for one in said)) if isinstance(said, list) else ""
-
-
-def printable(words: str) -> str:
-    """What another host said, fit for a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in words)[:MAX_QUOTE].split())

@@ -9,7 +9,7 @@ from vault_ticket_plugin.clock import Deadline, from_rfc3339
 from vault_ticket_plugin.errors import CasMismatch, ConfigError, StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Document, Location
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import Invalid, Missing, VaultRequest, VaultResponse
+from vault_ticket_plugin.vault.messages import Invalid, Missing, VaultRequest, VaultResponse
 from vault_ticket_plugin.vault.session import VaultSession, refused
 
 # hvac and the servers have no code for it, only these words; a 400 without them is another matter.

@@ -10,7 +10,7 @@ import secrets
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import Ok, VaultRequest
+from vault_ticket_plugin.vault.messages import Ok, VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 
 

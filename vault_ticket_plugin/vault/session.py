@@ -22,18 +22,8 @@ from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import VaultSettings, no_address
 from vault_ticket_plugin.transport.exchange import HttpResponse, Interrupted, NotSent, Transport
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import (
-    BadToken,
-    Denied,
-    Invalid,
-    Missing,
-    Ok,
-    Retry,
-    VaultRequest,
-    VaultResponse,
-    Wrong,
-    judge,
-)
+from vault_ticket_plugin.vault.judgement import BadToken, Denied, Retry, Wrong, judge
+from vault_ticket_plugin.vault.messages import Invalid, Missing, Ok, VaultRequest, VaultResponse
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import TokenRefused, VaultDenied, VaultTicketError
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import VaultRequest
+from vault_ticket_plugin.vault.messages import VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from vault_ticket_plugin.model import Document, Ticket
 from vault_ticket_plugin.refresh import leased_path
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import BadToken, Denied, Invalid, Ok, VaultRequest
+from vault_ticket_plugin.vault.judgement import BadToken, Denied
+from vault_ticket_plugin.vault.messages import Invalid, Ok, VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession, refused
 
 

@@ -34,10 +34,9 @@ from tests.support.process import wait_until
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.daemon.http_api import access, connection, server
 from vault_ticket_plugin.daemon.http_api.app import RequestContext
-from vault_ticket_plugin.daemon.http_api.problem import Answer
+from vault_ticket_plugin.daemon.http_api.problem import Response
 from vault_ticket_plugin.daemon.keeper import Keeper
-from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Demand, Location
+from vault_ticket_plugin.model import Demand, LiveTicket, Location
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Allow, Profile
 from vault_ticket_plugin.settings.vault import Auth, VaultSettings
@@ -426,7 +425,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (connection.HEAD_SECONDS, connection.IDLE_SECONDS, server.SWEEP_SECONDS) == (5.0, 60.0, 1.0)
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
     monkeypatch.setattr(server, "SWEEP_SECONDS", 0.05)
-    monkeypatch.setattr(connection, "MOST_BY_ONE", 20)
+    monkeypatch.setattr(connection, "MAX_BY_ONE", 20)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -496,10 +495,10 @@ def test_a_connection_that_rests_for_a_minute_is_closed(tmp_path: Path, monkeypa
 def test_where_all_places_are_taken_by_answers_the_next_one_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MOST_BY_ONE", 3)
+    monkeypatch.setattr(connection, "MAX_BY_ONE", 3)
     go = threading.Event()
 
-    def issue(name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
+    def issue(name: str, demand: Demand, deadline: Deadline) -> LiveTicket:
         assert go.wait(20)
         return issue_at_once()(name, demand, deadline)
 
@@ -602,7 +601,7 @@ def test_what_comes_after_a_good_request_does_not_change_its_answer(shared: Serv
 def test_a_client_that_goes_away_is_nobodys_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     go = threading.Event()
 
-    def issue(name: str, demand: Demand, deadline: Deadline) -> tuple[Issued, float]:
+    def issue(name: str, demand: Demand, deadline: Deadline) -> LiveTicket:
         assert go.wait(20)
         return issue_at_once()(name, demand, deadline)
 
@@ -622,6 +621,6 @@ def test_a_client_that_goes_away_is_nobodys_trouble(tmp_path: Path, caplog: pyte
 
 def test_nothing_prints_a_secret() -> None:
     asked = RequestContext(1.0, "strangers", None, GOOD.encode(), b"")
-    answer = Answer(200, [], GOOD.encode())
+    answer = Response(200, [], GOOD.encode())
     for text in (repr(asked), str(asked), f"{answer}", repr(answer), repr(vars(Keeper)), repr(check_by_name)):
         assert GOOD not in text

@@ -14,6 +14,7 @@ from tests.daemon.serving import (
     OTHER,
     Serving,
     ShiftedClock,
+    SourceOf,
     access_token,
     in_thread,
     issue_at_once,
@@ -27,8 +28,7 @@ from vault_ticket_plugin.daemon.http_api.app import CHECK_THREADS, TICKET_THREAD
 from vault_ticket_plugin.events import Event
 from vault_ticket_plugin.formats import json_document
 from vault_ticket_plugin.formats.interface import FormatContext
-from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Demand, Location, Ticket, Windows
+from vault_ticket_plugin.model import Demand, LiveTicket, Location, Ticket, Windows
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -62,9 +62,10 @@ def test_the_date_is_now_by_the_clock_that_the_ticket_ends_by(tmp_path: Path) ->
     """A host whose clock is wrong by an hour passes Vault's time on, and the max-age is 0 in the soft window."""
     clock = ShiftedClock()
 
-    def issue(name: str, _demand: Demand, _until: Deadline) -> tuple[Issued, float]:
+    def issue(name: str, _demand: Demand, _until: Deadline) -> LiveTicket:
         ahead = clock.wall() + 3600
-        return Issued(Ticket(Secret(access_token(name)), "Bearer", ahead - 3000, ahead + 600)), 600.0
+        ticket = Ticket(Secret(access_token(name)), "Bearer", ahead - 3000, ahead + 600)
+        return LiveTicket.at(ticket, ahead, clock.monotonic())
 
     with Serving(tmp_path, issue=issue, clock=clock) as it:
         first = it.get(PATH)
@@ -121,7 +122,7 @@ def test_a_query_that_is_not_a_duration_is_400(it: Serving, query: str) -> None:
 def test_a_demand_that_no_ticket_in_memory_meets_is_passed_on(tmp_path: Path) -> None:
     demands: list[float] = []
 
-    def issue(name: str, demand: Demand, _until: Deadline) -> tuple[Issued, float]:
+    def issue(name: str, demand: Demand, _until: Deadline) -> LiveTicket:
         demands.append(demand.min_ttl)
         return issue_at_once()(name, demand, _until)
 
@@ -147,7 +148,7 @@ def test_nothing_here_is_changed(it: Serving, method: str) -> None:
 
 
 FAILURES = [
-    (errors.GrantRejected("dead", "make a new one", "invalid_grant"), 502),
+    (errors.GrantRejected("dead", "make a new one", code="invalid_grant"), 502),
     (errors.GrantMissing("none", "store one"), 502),
     (errors.StoredDataInvalid("bad", "look"), 502),
     (errors.SaveFailed("lost", "look"), 502),
@@ -156,7 +157,7 @@ FAILURES = [
     (errors.ConfigError("wrong", "correct it"), 502),
     (errors.VaultTicketError("bug", "report"), 502),
     (errors.VaultUnreachable("away", "later"), 503),
-    (errors.EndpointUnavailable("busy", "later", 17.2), 503),
+    (errors.EndpointUnavailable("busy", "later", retry_after=17.2), 503),
     (errors.Busy("held", "later"), 503),
 ]
 
@@ -165,14 +166,15 @@ FAILURES = [
 def test_a_failure_is_told_by_its_class_code_and_hint(
     tmp_path: Path, error: errors.VaultTicketError, status: int
 ) -> None:
-    def issue(_name: str, _demand: Demand, _until: Deadline) -> tuple[Issued, float]:
+    def issue(_name: str, _demand: Demand, _until: Deadline) -> LiveTicket:
         raise error
 
     with Serving(tmp_path, issue=issue) as it:
         reply = it.get(PATH)
         said = json.loads(reply.body)
         assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
-        assert said.pop("code", "") == getattr(error, "code", "")
+        assert said.pop("code", "") == error.code
+        assert said.pop("retry_after", None) == error.retry_after
         assert said == {
             "type": "about:blank",
             "title": type(error).__name__,
@@ -185,9 +187,7 @@ def test_a_failure_is_told_by_its_class_code_and_hint(
         expected = soon if status == 503 else None
         assert reply.headers.get("retry-after") == expected
         failed = [one for one in it.told if one.outcome == "failed"]
-        assert [(one.profile, one.detail) for one in failed] == [
-            ("support", getattr(error, "code", "") or type(error).__name__)
-        ]
+        assert [(one.profile, one.detail) for one in failed] == [("support", error.code or type(error).__name__)]
 
 
 def test_an_unforeseen_error_tells_its_class_and_not_its_text(
@@ -258,7 +258,7 @@ class Slow:
         self.lock = threading.Lock()
         self.calls = 0
 
-    def __call__(self, _name: str, _demand: Demand, _until: Deadline) -> tuple[Issued, float]:
+    def __call__(self, _name: str, _demand: Demand, _until: Deadline) -> LiveTicket:
         with self.lock:
             self.calls += 1
         assert self.go.wait(20)
@@ -272,7 +272,7 @@ def test_while_vault_hangs_what_is_in_memory_is_given_at_once_and_the_rest_is_to
     profiles = {"support": profile("support")} | {f"p{number}": profile(f"p{number}") for number in range(100)}
     with Serving(tmp_path, profiles=profiles, warm=False) as it:
         it.keeper.look_after("support")
-        it.keeper.replace({name: (one, name) for name, one in profiles.items()}, slow)
+        it.keeper.replace({name: (one, name) for name, one in profiles.items()}, SourceOf(slow))
         most = (TICKET_THREADS + WAITING) // 2  # one caller gets half of the places
         clients = [in_thread(lambda name=f"p{number}": it.get(f"/v1/tickets/{name}")) for number in range(most)]  # type: ignore[misc]
         try:

@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, settings
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 
 from tests.daemon.serving import GOOD, Serving, access_token
-from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.daemon.http_api.request import MIN_TTL
 from vault_ticket_plugin.durations import MAX_DURATION, parse_duration
-from vault_ticket_plugin.issuer import Issued
-from vault_ticket_plugin.model import Demand, Ticket
+from vault_ticket_plugin.model import Demand, LiveTicket, Ticket
 from vault_ticket_plugin.secret import Secret
 
 DOCUMENT = json.loads(resources.files("vault_ticket_plugin.daemon.http_api").joinpath("openapi.json").read_text())
@@ -25,10 +24,11 @@ CONFIG = SchemathesisConfig(
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
 
 
-def issue_for_long(name: str, _demand: Demand, _until: Deadline) -> tuple[Issued, float]:
+def issue_for_long(name: str, _demand: Demand, _until: Deadline) -> LiveTicket:
     """A ticket that meets every demand that can be made."""
     now = 1_800_000_000.0
-    return Issued(Ticket(Secret(access_token(name)), "Bearer", now, now + MAX_DURATION + 1)), MAX_DURATION + 1
+    ticket = Ticket(Secret(access_token(name)), "Bearer", now, now + MAX_DURATION + 1)
+    return LiveTicket.at(ticket, now, HOST_CLOCK.monotonic())
 
 
 @pytest.fixture(scope="module")

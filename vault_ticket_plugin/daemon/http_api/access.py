@@ -15,7 +15,8 @@ from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import BadToken, Denied, Missing, Ok, VaultRequest
+from vault_ticket_plugin.vault.judgement import BadToken, Denied
+from vault_ticket_plugin.vault.messages import Missing, Ok, VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 
 K = TypeVar("K", bound=Hashable)

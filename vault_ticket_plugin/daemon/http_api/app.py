@@ -33,7 +33,7 @@ METHODS = b"GET, HEAD"
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 # What a Vault token is made of; the length is that of the longest that a server was seen to make, doubled.
 TOKEN = re.compile(rb"[!-~]{1,4096}")
-# Rendered answers live: a token that nobody asks for needs none.
+# Rendered answers kept: a token that nobody asks for needs none.
 MAX_RENDERED = 1024
 # Refreshes asked for by callers at once, and checks of their tokens.
 TICKET_THREADS, CHECK_THREADS, WAITING = 16, 4, 64
@@ -49,7 +49,7 @@ class RequestContext(NamedTuple):
     digest: bytes
 
     def __repr__(self) -> str:
-        return "Asked(…)"
+        return "RequestContext(…)"
 
 
 class HttpApi:

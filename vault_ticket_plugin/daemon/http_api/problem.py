@@ -35,14 +35,14 @@ class Refused(Exception):
         self.answer = answer
 
 
-def problem(status: int, message: str, hint: str = "", headers: Headers | None = None, **more: Any) -> Response:
+def problem(status: int, message: str, advice: str = "", headers: Headers | None = None, **more: Any) -> Response:
     """`more` stands in the document beside RFC 9457's own members, or in their place."""
     said = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": message,
-        "hint": hint,
+        "hint": advice,
     }
     return rendered(status, said | more, b"application/problem+json", headers)
 

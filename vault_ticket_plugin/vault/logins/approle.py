@@ -7,9 +7,10 @@ from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import Auth
 from vault_ticket_plugin.vault import paths
-from vault_ticket_plugin.vault.judgement import BadToken, Denied, Ok, VaultRequest
+from vault_ticket_plugin.vault.judgement import BadToken, Denied
 from vault_ticket_plugin.vault.logins.by_hvac import log_in_by_hvac
 from vault_ticket_plugin.vault.logins.credential import read_credential
+from vault_ticket_plugin.vault.messages import Ok, VaultRequest
 from vault_ticket_plugin.vault.session import Login, VaultSession
 
 

@@ -10,7 +10,8 @@ from vault_ticket_plugin.errors import ConfigError, VaultDenied, VaultTicketErro
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import Auth
 from vault_ticket_plugin.vault.hvac_adapter import hvac_client
-from vault_ticket_plugin.vault.judgement import BadToken, Denied, Invalid, Ok, VaultResponse
+from vault_ticket_plugin.vault.judgement import BadToken, Denied
+from vault_ticket_plugin.vault.messages import Invalid, Ok, VaultResponse
 from vault_ticket_plugin.vault.session import Login, VaultSession
 
 # Both servers' user lockout: after five wrong logins, by default.
