@@ -1,6 +1,6 @@
 """The audit: one JSON object a line for everything that is done with a grant or a ticket. Never a secret.
 
-Nothing waits for it: `emit` puts an event into a queue, and one thread writes. Where the file can't be written the
+Nothing waits for it: `emit` puts an event into a queue, and one thread writes. If the file can't be written the
 queue fills up, then events are dropped, and once it works again an event says how many were.
 """
 
@@ -24,7 +24,7 @@ from vault_ticket_plugin.secret import FINGERPRINT_DIGITS
 log = logging.getLogger(__name__)
 
 STANDARD_ERROR = "-"
-# Hand-outs are written together, so often at the least; anything else at once.
+# Hand-outs are written together, at least so often; anything else at once.
 FLUSH_SECONDS = 0.2
 # A second and more of as many hand-outs as this host can make. What is rare, and tells of a refresh token, has as much
 # room again that no hand-out takes.
@@ -40,9 +40,10 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC |
 
 
 class Audit:
-    """`path`: a file's, or `-`. `dropped` is told how many events were lost. ConfigError where the file is unusable."""
+    """Takes events from any thread and writes them in one of its own."""
 
     def __init__(self, path: str, dropped: Callable[[int], None] = lambda _count: None) -> None:
+        """`path`: a file's, or `-`. `dropped` gets how many events were lost. ConfigError if the file is unusable."""
         self._path = path
         self._told_dropped = dropped
         self._fd = 2 if path == STANDARD_ERROR else -1
@@ -51,12 +52,14 @@ class Audit:
         self._lock = threading.Lock()  # of `_dropped`
         self._any, self._now = threading.Event(), threading.Event()
         self._closing = self._reopen = self._failing = False
+
         try:
             self._open()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             hint = "Name a file of our user's in a folder that is there."
             raise ConfigError(f"the audit can't be written to {path}: {reason}", hint) from None
+
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
@@ -102,14 +105,17 @@ class Audit:
             self._any.clear()
             self._now.wait(RETRY_SECONDS if waiting else FLUSH_SECONDS)
             self._now.clear()
-            closing = self._closing  # what was told before that is in the queue
+
+            closing = self._closing  # what came before that is in the queue
             if waiting:
                 # While it fails new events stay in the queue, whose room is bounded.
                 waiting = self._write(waiting)
             if not waiting:
                 waiting = self._write(self._lines())
+
             if closing and (waiting or not self._queue):
                 break
+
         if waiting:
             log.warning("the audit could not be written to its end: %d events are lost", waiting.count(b"\n"))
         if self._fd > 2:
@@ -142,6 +148,7 @@ class Audit:
         # To a pipe a short text is written whole, between the log's lines; a file is ours alone.
         pieces = text.splitlines(keepends=True) if self._path == STANDARD_ERROR else [text]
         done = 0
+
         try:
             for piece in pieces:
                 end = done + len(piece)
@@ -155,6 +162,7 @@ class Audit:
                     os.ftruncate(self._fd, os.fstat(self._fd).st_size - (done - whole))
                     done = whole
             return text[done:]
+
         if text and self._failing:
             self._failing = False
             log.warning("the audit is written again")

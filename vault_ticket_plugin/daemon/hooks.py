@@ -42,7 +42,7 @@ _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Hooks:
-    """`commands`: by what happens. `on_finished`: how each one ended. Threads are started by the first command."""
+    """Runs the commands for what happens to profiles. Threads are started by the first one."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Hooks:
         environ: Mapping[str, str],
         on_finished: Callable[[str, Outcome], None] = lambda _what, _outcome: None,
     ) -> None:
+        """`commands`: by what happens. `on_finished` gets how each one ended."""
         self._commands = commands
         self._timeout = timeout
         self._environ = passed_on(environ)
@@ -73,6 +74,7 @@ class Hooks:
         with self._condition:
             if change.what not in self._commands or self._closing:
                 return
+
             waiting = self._waiting.setdefault(change.profile, deque())
             if waiting and waiting[-1].what == change.what == "refreshed":
                 waiting[-1] = change
@@ -82,10 +84,12 @@ class Hooks:
                     del self._waiting[change.profile]
                 self._on_finished(change.what, "dropped")
                 return
+
             waiting.append(change)
             self._count += 1
             if len(waiting) == 1 and change.profile not in self._running:
                 self._turns.append(change.profile)
+
             if len(self._threads) < AT_ONCE and len(self._turns) + len(self._running) > len(self._threads):
                 thread = threading.Thread(target=self._work, name="hooks", daemon=True)
                 self._threads.append(thread)
@@ -93,7 +97,7 @@ class Hooks:
             self._condition.notify()
 
     def finish(self, seconds: float) -> None:
-        """Let all that was told run, for so long."""
+        """Let all that waits run, for so long."""
         with self._condition:
             self._condition.wait_for(lambda: not self._count and not self._running, seconds)
 
@@ -109,8 +113,10 @@ class Hooks:
             self._turns.clear()
             self._count = 0
             self._condition.notify_all()
+
         if left:
             log.warning("%d hooks are not run: the daemon ends", left)
+
         ends = time.monotonic() + self._timeout + 1
         for thread in self._threads:
             thread.join(max(0.0, ends - time.monotonic()))
@@ -127,6 +133,7 @@ class Hooks:
                 self._count -= 1
                 self._running.add(profile)
                 command, timeout = self._commands.get(change.what), self._timeout
+
             try:
                 if command is not None:
                     self._on_finished(change.what, run(command, self._environ | details(change), timeout, change))
@@ -169,6 +176,7 @@ def run(command: tuple[str, ...], environ: Mapping[str, str], timeout: float, ab
     except OSError as error:
         log.warning("%s: can't be run: %s", name, error.strerror)
         return "not-run"
+
     try:
         try:
             pid = os.posix_spawnp(
@@ -189,12 +197,15 @@ def run(command: tuple[str, ...], environ: Mapping[str, str], timeout: float, ab
             return "not-run"
         finally:
             os.close(writer)
+
         in_time, output = _follow(pid, reader, time.monotonic() + timeout)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:
         os.close(reader)
+
     for line in output.decode("utf-8", "replace").splitlines()[:MAX_LINES]:
         log.info("%s: %s", name, "".join(letter if letter.isprintable() else " " for letter in line))
+
     if not in_time:
         log.warning("%s: %s was ended: it took longer than %g s", name, command[0], timeout)
         return "timed-out"
@@ -212,6 +223,7 @@ def _follow(pid: int, reader: int, ends: float) -> tuple[bool, bytes]:
         poll = select.poll()
         poll.register(process, select.POLLIN)
         poll.register(reader, select.POLLIN)
+
         while not in_time and (left := ends - time.monotonic()) > 0:
             ready = {fd for fd, _ in poll.poll(left * 1000)}
             in_time = process in ready

@@ -28,7 +28,7 @@ Standing = Literal["new", "good", "failing", "dead"]
 
 
 class Change(NamedTuple):
-    """What a hook can be told."""
+    """What has happened to a profile, for the hooks."""
 
     what: Literal["refreshed", "failing", "dead", "recovered"]
     profile: str
@@ -209,6 +209,7 @@ class Keeper:
         entry, source = self._entries.get(name), self._source
         if entry is None or source is None:
             raise ConfigError(f"there is no profile {name!r} here", "Name one that the daemon's configuration has.")
+
         with self._lock:
             self._asking += 1
         try:
@@ -225,6 +226,7 @@ class Keeper:
             with self._idle:
                 self._asking -= 1
                 self._idle.notify_all()
+
         self._got(entry, live)
         return live
 

@@ -133,13 +133,16 @@ class _Profiles(Collector):
             left.add_metric((name,), state.left)
             lifetime.add_metric((name,), state.lifetime)
             standing.add_metric((name, state.standing), 1)
+
         tally: Tally[str] = Tally(state.standing for state in self._states.values())
         profiles = GaugeMetricFamily("vault_ticket_profiles", "Profiles by how they are.", labels=("standing",))
         for each in STANDINGS:
             profiles.add_metric((each,), tally[each])
+
         build = GaugeMetricFamily("vault_ticket_build_info", "What is running.", labels=("version", "python"))
         build.add_metric((__version__, platform.python_version()), 1)
         yield from (build, profiles, standing, left, lifetime)
+
         waiting = "Rotated refresh tokens that wait in this host's journal for Vault to take them."
         yield GaugeMetricFamily("vault_ticket_journal_waiting", waiting, value=self._journal_waiting)
         yield GaugeMetricFamily("process_threads", "Number of OS threads in this process.", value=_threads())

@@ -1,4 +1,4 @@
-"""When to look after which profile. Pure: it is told the time, and starts nothing.
+"""When to look after which profile. Pure: it is given the time, and starts nothing.
 
 Times are seconds of a monotonic clock that counts while the machine is suspended too.
 """
@@ -67,7 +67,7 @@ class Schedule:
         self._put(name, now + left - soft + self._chance.uniform(0, SPREAD * (soft - hard)))
 
     def failed(self, name: str, now: float, left: float) -> None:
-        """`left`: seconds that there still is a usable ticket, 0 where there is none."""
+        """`left`: seconds that there still is a usable ticket, 0 if there is none."""
         bound = self._retry.get(name, BACKOFF_INITIAL)
         self._retry[name] = min(bound * 2, BACKOFF_MAX)
         if left > 0:

@@ -40,7 +40,7 @@ STEP, REPLAY_EVERY = 1.0, 15.0
 FIXED = ("listen", "socket_mode", "credentials", "workers", "audit")
 # Where nothing goes on after it, --once waits so long for the hooks of what it found.
 HOOKS_SECONDS = 60.0
-# The modes of the sockets' files: whoever may connect to the second is told by the kernel too, and is root or we.
+# The file mode of the credentials' socket. The kernel names its callers as well, who must be root or we.
 CREDENTIALS_MODE = 0o600
 # For answers that are under way at the end.
 ANSWER_SECONDS = 10.0
@@ -50,10 +50,11 @@ WORDS: Mapping[int, Word] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", sign
 
 
 class Retired(NamedTuple):
-    """Parts of an earlier configuration; what is under way with them has ended by `at` (monotonic)."""
+    """Parts of an earlier configuration, and what is under way with them."""
 
     parts: DaemonWiring
     at: float
+    """When that has ended, by the monotonic clock."""
 
 
 class Service:
@@ -65,11 +66,13 @@ class Service:
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()  # its `put` may be called in a signal handler
         self._ended = threading.Event()
         self._notifier = systemd.Notifier(environ)
+
         self._settings = load_settings(environ)
         self._daemon: DaemonSettings = self._settings.daemon
         self.metrics = Metrics()
         self._audit = Audit(self._daemon.audit, self.metrics.audit_dropped) if self._daemon.audit else None
         self._hooks = Hooks(self._daemon.hooks, self._daemon.hook_timeout, environ, self.metrics.hook)
+
         self.keeper = Keeper(self._daemon.workers, clock, self._hooks.emit)
         self._parts = self._made(self._settings)
         self._server: Server | None = None
@@ -79,7 +82,7 @@ class Service:
             self.keeper, self.emit, self._metrics_text, check=self._check, rate=self._daemon.rate, clock=clock
         )
 
-    # -- who is told
+    # -- who is informed
 
     def emit(self, event: Event) -> None:
         self.metrics.emit(event)
@@ -95,7 +98,7 @@ class Service:
     # -- the configuration
 
     def _made(self, settings: Settings) -> DaemonWiring:
-        """ConfigError where they can't be made. Threads find what they share already there."""
+        """ConfigError if they can't be made. Threads find what they share already there."""
         parts = DaemonWiring(
             settings,
             self._environ,
@@ -114,7 +117,7 @@ class Service:
         )
 
     def reload(self) -> None:
-        """Take the configuration as it is now; one that is wrong is told and changes nothing."""
+        """Take the configuration as it is now; one that is wrong is reported and changes nothing."""
         self._notifier.reloading()
         try:
             settings = load_settings(self._environ)
@@ -125,14 +128,18 @@ class Service:
             for name in FIXED:
                 if getattr(settings.daemon, name) != getattr(self._daemon, name):
                     log.warning("[daemon] %s has changed: that takes a restart", name)
+
             self._hooks.replace(settings.daemon.hooks, settings.daemon.hook_timeout)
             old, self._parts = self._parts, parts
             for profile in parts.profiles.values():
                 parts.cache(profile).forget()  # so that Vault is asked: what it had may have been revoked
             self._install(parts)
             self._web.replace(self._check, settings.daemon.rate)
+
+            # Whatever is under way still uses the old ones.
             self._retired.append(Retired(old, self._clock.monotonic() + ROUND_MAX))
             log.info("the configuration is taken: %s", self.status())
+
         if self._audit is not None:
             self._audit.reopen()
         self._notifier.ready(self.status())
@@ -140,15 +147,16 @@ class Service:
     # -- its life
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT. ConfigError where it can't listen."""
+        """Until SIGTERM or SIGINT. ConfigError if it can't listen."""
         for number in WORDS:
             signal.signal(number, self._on_signal)
+
         work = [
             threading.Thread(target=self.keeper.run, args=(self._ended,), name="schedule"),
             threading.Thread(target=self._upkeep, name="upkeep"),
             threading.Thread(target=self._notifier.watch, args=(self.keeper.alive, self._ended), name="watchdog"),
         ]
-        with contextlib.ExitStack() as ends:
+        with contextlib.ExitStack() as ends:  # it undoes the last step first
             ends.callback(self._close)
             ends.callback(self.keeper.wait_until_idle, ROUND_MAX)  # for what hand-outs have asked for
             self._listen(ends)
@@ -156,12 +164,15 @@ class Service:
                 thread.start()
                 ends.callback(thread.join)
             ends.callback(self.keeper.stop, self._ended)
+
             self._notifier.ready(self.status())
             log.info("at work; profiles: %d", len(self._parts.profiles))
+
             while (word := self._next_word()) != "stop":
                 if word == "reload":
                     self.reload()
                 self._tick()
+
             self._notifier.stopping(ROUND_MAX + ANSWER_SECONDS, "finishing what is under way")
             log.info("finishing what is under way")
 
@@ -170,6 +181,7 @@ class Service:
         given: dict[str, list[socket.socket]] = {}
         for name, one in systemd.inherited(self._environ):
             given.setdefault(name, []).append(one)
+
         listening = [
             sockets.Listening.given(Listener(path=str(one.getsockname())), one) for one in given.get("http", [])
         ]
@@ -177,12 +189,14 @@ class Service:
         for listener in self._daemon.listen:
             if not listener.path or listener.path not in taken:
                 listening.append(sockets.listen(listener, self._daemon.socket_mode))
+
         if listening:
             self._server = Server(self._web, listening)
             self._server.start()
             ends.callback(self._server.stop, ANSWER_SECONDS)
         for each in listening:
             log.info("listening on %s", each.listener)
+
         for made in given.get("credentials", []):
             ends.callback(systemd_credentials.serve(made, self.keeper, self.emit))
         if self._daemon.credentials and not given.get("credentials"):

@@ -24,11 +24,12 @@ WATCHDOG_SHARE = 1 / 3
 
 
 class Notifier:
-    """Safe to use from several threads. `watchdog_every`: seconds between signs of life, None where none is wanted."""
+    """Safe to use from several threads."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._address = _address(environ.pop("NOTIFY_SOCKET", ""))
         self.watchdog_every = _watchdog_every(environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", ""))
+        """Seconds between signs of life; None if none is wanted."""
 
     def ready(self, status: str = "") -> None:
         """Also when what `reloading` began is over."""

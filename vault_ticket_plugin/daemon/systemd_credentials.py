@@ -66,6 +66,7 @@ class Credentials:
         ):
             selector.register(self._listening, selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)
+
             while True:
                 self._free.acquire()
                 selector.select()
@@ -117,6 +118,7 @@ class Credentials:
             log.warning("credentials: %s does not say which credential of which unit it wants", peer.who)
             self._emit(Event("hand-out", "", "failed", peer.who))
             return NO_CREDENTIAL
+
         who, profile = asker
         try:
             live = self._source.ticket(profile, Demand(), Deadline.after(self._answer))
@@ -124,13 +126,14 @@ class Credentials:
             log.warning("credentials: %s does not get %s: %s. %s", who, profile, error.message, error.hint)
             self._emit(Event("hand-out", profile, "failed", who, "", error.name))
             return NO_CREDENTIAL
+
         token = live.ticket.access_token
         self._emit(Event("hand-out", profile, "given", who, token.fingerprint()))
         return token.reveal().encode()
 
 
 def who_asks(address: object) -> Asker | None:
-    """None where it is no address of systemd's, or the credential's name can be no profile's."""
+    """None if it is no address of systemd's, or the credential's name can be no profile's."""
     if not isinstance(address, bytes) or not address.startswith(b"\0"):
         return None
     digits, unit, rest = address[1:].decode("utf-8", "replace").partition("/unit/")

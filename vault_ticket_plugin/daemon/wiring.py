@@ -25,10 +25,12 @@ Observe = Callable[[str, float, bool], None]
 
 @dataclass(frozen=True)
 class DaemonWiring(Wiring):
-    """`vault_seconds`, `endpoint_seconds`: told how long each call took, its retries included."""
+    """A command's wiring, measured, with an issuer for each profile."""
 
     vault_seconds: Observe = lambda _call, _seconds, _worked: None
+    """Gets how long each call to Vault took, its retries included."""
     endpoint_seconds: Observe = lambda _call, _seconds, _worked: None
+    """Likewise each call to the token endpoint."""
 
     @cached_property
     def profiles(self) -> Mapping[str, Profile]:

@@ -50,12 +50,12 @@ class Caller(NamedTuple):
     who: str
 
 
-# Whether the token may read there, by Vault's word; None where it may not. VaultTicketError where Vault won't say.
+# Whether the token may read there, by Vault's word; None if it may not. VaultTicketError if Vault won't say.
 Check = Callable[[Secret, Location, Deadline], Caller | None]
 
 
 def peer_of(connection: socket.socket) -> Peer | None:
-    """None for what is no unix socket."""
+    """None if it is no unix socket."""
     if connection.family != socket.AF_UNIX:
         return None
     found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
@@ -145,7 +145,7 @@ class Rate:
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def wait(self, caller: Hashable, now: float) -> float:
-        """0.0 where the caller may ask now, which is then counted; else the seconds until it may."""
+        """0.0 if the caller may ask now, which is then counted; else the seconds until it may."""
         left, at = self._buckets.get(caller, (self._most, now))
         left = min(self._most, left + (now - at) * self._rate)
         if left < 1.0:

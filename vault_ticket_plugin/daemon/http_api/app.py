@@ -40,13 +40,18 @@ TICKET_THREADS, CHECK_THREADS, WAITING = 16, 4, 64
 
 
 class RequestContext(NamedTuple):
-    """One caller, at a moment of the monotonic clock: a key to count its requests under, and what it shows."""
+    """Who asks, and when."""
 
     at: float
+    """By the monotonic clock."""
     key: Hashable
+    """What its requests are counted under."""
     peer: access.Peer | None
+    """If it came by a unix socket."""
     token: bytes | None
+    """The Vault token that it shows."""
     digest: bytes
+    """That token's; empty if there is none."""
 
     def __repr__(self) -> str:
         return "RequestContext(…)"
@@ -71,11 +76,13 @@ class HttpApi:
         self._metrics = metrics
         self._clock = clock
         self._patience = patience
+
         self._tickets = Pool("hand-out", TICKET_THREADS, WAITING)
         self._checks = Pool("token-check", CHECK_THREADS, WAITING)
         self._looks = Pool("look", 1, WAITING)
         self._gate = OriginGuard()
         self._rendered: dict[tuple[str, bool], TicketResponse] = {}
+
         self._open = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -107,6 +114,7 @@ class HttpApi:
         except Exception as error:  # noqa: BLE001 - its text may quote a value
             log.error("a request failed: this is a bug in vault-ticket: %s", type(error).__name__)  # noqa: TRY400
             answer = problem(500, f"this is a bug in vault-ticket: {type(error).__name__}", "Please report it.")
+
         headers = answer.headers
         if not answer.dated:
             headers = [*headers, (b"date", formatdate(self._clock.wall(), usegmt=True).encode())]
@@ -117,17 +125,20 @@ class HttpApi:
         peer: access.Peer | None = scope["state"].get("peer")
         headers = self._gate.headers(scope["headers"], peer is not None)
         path: str = scope["path"]
+
         asked = self._identify(headers, peer, path in self._open)
         wait = self._rate.wait(asked.key, asked.at)
         if wait > 0.0:
             later = [(b"retry-after", b"%d" % (int(wait) + 1))]
             raise Refused(failed(Busy("too many requests by one caller", "Ask less often."), 429, later))
+
         name = path[len(TICKETS) :] if path.startswith(TICKETS) else ""
         is_ticket = name != "" and environment.is_profile_name(name)
         if not is_ticket and path not in self._open:
             raise Refused(problem(404, "there is nothing of that name", "See /openapi.json."))
         if scope["method"] not in ("GET", "HEAD"):
             raise Refused(problem(405, "nothing here is changed", "Use GET.", [(b"allow", METHODS)]))
+
         if not is_ticket:
             if scope["query_string"]:
                 raise Refused(problem(400, "there is no such query parameter", "See /openapi.json."))
@@ -148,6 +159,7 @@ class HttpApi:
     async def _ticket(self, name: str, query: bytes, headers: Mapping[bytes, bytes], asked: RequestContext) -> Response:
         profile = self._keeper.profile(name)
         who = await self._authorize(name, profile, asked)
+
         least = min_ttl(query) if query else 0.0
         live = self._keeper.ready(name, least)
         on_tcp = asked.peer is None
@@ -161,9 +173,11 @@ class HttpApi:
                 self._emit(Event("hand-out", name, "failed", who, "", error.name))
                 raise
             profile = self._keeper.profile(name) or profile or Profile.standard(name)
+
         answer = self._rendered.get((name, on_tcp))
         if answer is None or answer.live is not live or answer.profile is not profile:
             answer = self._render(live, profile, on_tcp)
+
         now = self._clock.monotonic()
         if live.left(now) <= CLOCK_STEP:
             raise Busy("the ticket ended while it was fetched", "Try again.")
@@ -183,7 +197,7 @@ class HttpApi:
         return answer
 
     async def _authorize(self, name: str, profile: Profile | None, asked: RequestContext) -> str:
-        """Who it is. Whether there is such a profile is told to nobody who may not have its ticket."""
+        """Who it is. Whether there is such a profile is shown to nobody who may not have its ticket."""
         if asked.peer is not None:
             if access.may_have(asked.peer, profile):
                 return asked.peer.who

@@ -38,12 +38,13 @@ class Unfit(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    """One client. What it waits for (`waits_for`) has lasted since `since`, by the loop's clock."""
+    """One client."""
 
     peer: Peer | None = None
     caller: object = "tcp"
     waits_for: Literal["head", "answer", "idle"] = "head"
     since = 0.0
+    """When it began to wait for that, by the loop's clock."""
     _in_head = False
     _deaf = False
     _head_size = 0
@@ -94,6 +95,7 @@ class Connection(HttpToolsProtocol):
             return
         if self.waits_for == "idle":
             self._now("head")
+
         try:
             if len(data) <= MAX_HEAD and not self._in_head:
                 self.parser.feed_data(data)

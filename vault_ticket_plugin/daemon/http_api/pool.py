@@ -16,7 +16,7 @@ class Full(Exception):
 
 
 class Pool:
-    """For one event loop. Who asks for the same as somebody before (`key`) waits for the same answer."""
+    """For one event loop. Who asks for the same as somebody before waits for the same answer."""
 
     def __init__(self, name: str, threads: int, waiting: int) -> None:
         self._room = threads + waiting
@@ -25,7 +25,7 @@ class Pool:
         self._taken: Counter[Hashable] = Counter()
 
     async def run(self, key: Hashable, caller: Hashable, work: Callable[[], T]) -> T:
-        """Full where no place is free, or half of them are this caller's."""
+        """`key`: what is asked for. Full if no place is free, or half of them are this caller's."""
         future: asyncio.Future[T] | None = self._under_way.get(key)
         if future is None:
             if len(self._under_way) >= self._room or self._taken[caller] >= self._room // 2:
@@ -46,7 +46,7 @@ class Pool:
             done.exception()  # seen, though nobody may be waiting any more
 
     def close(self) -> None:
-        """Nothing new is begun. What a thread is at ends by its own deadline, and is told to nobody."""
+        """Nothing new is begun. What a thread is at ends by its own deadline, and nobody gets it."""
         for future in list(self._under_way.values()):
             future.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -81,8 +81,10 @@ class Server:
             date_header=False,
             timeout_keep_alive=int(IDLE_SECONDS) + 1,
         )
+
         uvicorns = logging.getLogger("uvicorn")
         uvicorns.handlers, uvicorns.propagate = [logging.NullHandler()], False
+
         self._uvicorn = _Uvicorn(config, web)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 

@@ -23,16 +23,17 @@ ANSWER_SECONDS = 2.0
 
 
 class Listening:
-    """A socket that listens. `listener` has the port that was really taken."""
+    """A socket that listens."""
 
     def __init__(self, listener: Listener, made: socket.socket, inode: tuple[int, int] | None = None) -> None:
+        """`listener` has the port that was really taken."""
         self.listener = listener
         self.socket = made
         self._inode = inode
 
     @classmethod
     def given(cls, listener: Listener, inherited: socket.socket) -> Self:
-        """One that somebody else made and will remove. ConfigError where it is open to other hosts."""
+        """One that somebody else made and will remove. ConfigError if it is open to other hosts."""
         if inherited.family != socket.AF_UNIX:
             host, port = inherited.getsockname()[:2]
             if not is_loopback(host):
@@ -53,7 +54,7 @@ class Listening:
 
 
 def listen(listener: Listener, mode: int) -> Listening:
-    """ConfigError where that can't be. `mode` is the file mode of a unix socket."""
+    """ConfigError if that can't be. `mode` is the file mode of a unix socket."""
     try:
         return _unix(listener, mode) if listener.path else _tcp(listener)
     except OSError as error:
@@ -84,6 +85,7 @@ def _unix(listener: Listener, mode: int) -> Listening:
     if not os.path.isdir(folder):
         os.makedirs(folder, 0o755)
         os.chmod(folder, 0o755)  # noqa: S103 - others must get at the socket; who they are is asked there
+
     made = socket.socket(socket.AF_UNIX)
     try:
         with _turn(folder):
@@ -96,6 +98,7 @@ def _unix(listener: Listener, mode: int) -> Listening:
     except BaseException:
         made.close()
         raise
+
     return Listening(listener, made, inode)
 
 

@@ -24,6 +24,7 @@ class TicketResponse:
         self.fingerprint = ticket.access_token.fingerprint()
         self.etag = f'"{self.fingerprint}"'.encode()
         self.body = json_document.render(ticket, FormatContext(profile)).encode()
+
         self.headers: Headers = []
         self.lasting: Headers = [
             (b"content-type", b"application/json"),
