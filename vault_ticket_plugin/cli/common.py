@@ -85,6 +85,7 @@ def _one_profile(ctx: click.Context, param: click.Parameter, value: tuple[str, .
         given = said
     if len(given) > 1:
         raise click.UsageError(f"one profile at a time, not {len(given)}", ctx)
+
     name = environment.profile_name(os.environ, given[0] if given else None)
     if not environment.is_profile_name(name):
         raise click.BadParameter(

@@ -37,6 +37,7 @@ def daemon(once: bool, check: str | None) -> None:
     if check is not None:
         _check(check == "ready")
         return
+
     try:
         from vault_ticket_plugin.daemon.service import Service
     except ImportError as error:
@@ -44,11 +45,13 @@ def daemon(once: bool, check: str | None) -> None:
             f"the daemon needs a package that is not here: {error.name}",
             "Install it with its libraries: pip install 'vault-ticket-plugin[daemon]'.",
         ) from None
-    log.show_at_least(logging.INFO, "daemon")  # what it does of its own accord nobody else can tell
+
+    log.show_at_least(logging.INFO, "daemon")  # what it does by itself nobody else can tell
     service = Service(os.environ)
     if not once:
         service.run()
         return
+
     failed = service.once()
     for name in sorted(failed):
         problem = failed[name]

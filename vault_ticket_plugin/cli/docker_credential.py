@@ -45,6 +45,7 @@ def docker_credential(profile: str, verb: str, username: str) -> None:
     the reason of a failure is on standard output too, and the exit code is 1.
     """
     asked = terminal.read_stdin().strip()
+
     try:
         settings, wanted = common.load_profile(profile)
         if verb == "list":

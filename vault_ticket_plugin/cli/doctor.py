@@ -54,6 +54,7 @@ def doctor(profile: str, role: policy.Role, agent_config: str | None, chosen: st
             findings.append(finding)
             if chosen == "text":
                 show(_line(finding))
+
     if chosen == "json":
         show(_as_json(profile, role, findings))
     else:

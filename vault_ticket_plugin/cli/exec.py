@@ -92,12 +92,15 @@ def exec(profile: str, variable: str | None, in_file: bool, min_ttl: float, comm
     name = variable or (BEARER_TOKEN_FILE if in_file else ENVIRONMENT_NAME)
     if not A_VARIABLE.fullmatch(name):
         raise click.BadParameter("a variable's name has letters, digits and _", param_hint="--env")
+
     settings, wanted = common.load_profile(profile)
     source = LoginEachTime(settings)
     live = source.ticket(wanted.name, Demand(min_ttl=min_ttl), Deadline.after(settings.timeout))
-    if not in_file:
+
+    if not in_file:  # it runs in our place: nothing is left for us to do
         _run(command, lambda: supervise.become(command, {**os.environ, name: text_of(live.ticket.access_token)}))
         return
+
     folder = open_runtime(os.environ)
     if folder is None:
         raise ConfigError("there is no folder for the token's file", "Set XDG_RUNTIME_DIR to one that is yours alone.")

@@ -87,6 +87,7 @@ def get(
         if chosen != DEFAULT_FORMAT:
             raise click.UsageError("what is wrapped has no format yet: `vault-ticket unwrap --format` chooses it")
         min_ttl = max(min_ttl, wrap)  # it may be unwrapped in the last moment
+
     form = formats.load(chosen)
     with terminal.report_errors_as(form):
         settings, wanted = common.load_profile(profile)
@@ -95,6 +96,7 @@ def get(
         if text is not None:
             terminal.show_credential(text + "\n")
             return
+
         deadline = _deadline(settings.timeout if timeout is None else timeout)
         with wired(settings, os.environ, cached=not no_cache) as wiring:
             issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)

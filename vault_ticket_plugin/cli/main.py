@@ -84,6 +84,7 @@ def program() -> None:
 def run() -> int:
     """The exit code of the command line in sys.argv."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+
     try:
         code = program.main(prog_name="vault-ticket", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -98,7 +99,7 @@ def run() -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return BY_SIGNAL + signal.SIGINT
-    except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is told and has its exit code
+    except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is shown and has its exit code
         # Frames only: an exception's own text may quote a value.
         for frame in traceback.extract_tb(error.__traceback__):
             log.debug("  at %s:%s in %s", frame.filename, frame.lineno, frame.name)

@@ -28,13 +28,16 @@ def revoke(profile: str) -> None:
     """
     settings, wanted = common.load_profile(profile)
     deadline = Deadline.after(settings.timeout)
+
     with wired(settings, os.environ) as wiring:
         wiring.issuer(wanted).replay(deadline)
         seen = leased_path.look(wiring.store, wanted.ticket, deadline)
         withdrawn = leased_path.withdraw(wiring.store, wanted.ticket, deadline)
         wiring.cache(wanted).forget()
+
         where = f"{wanted.ticket} in Vault at {settings.vault.shown}"
         terminal.show_note(f"Withdrawn from {where}." if withdrawn else f"There was no ticket at {where}.")
+
         if seen.ticket is None:
             return
         if wiring.endpoint(wanted).revoke(seen.ticket.access_token, _client(wiring, wanted, deadline), deadline):

@@ -21,7 +21,7 @@ from vault_ticket_plugin.vault.admin import Admin
 from vault_ticket_plugin.vault.setup_plan import Step, Wanted
 from vault_ticket_plugin.wiring import Wiring, wired
 
-# How a step is told, once it is done or as a plan.
+# How a step is shown, once it is done or as a plan.
 DONE = {"keep": "there", "make": "made", "change": "changed", "leave": "differs"}
 PLANNED = {"keep": "there", "make": "to make", "change": "to change", "leave": "differs"}
 
@@ -68,24 +68,29 @@ def setup(
     settings, wanted_profile = common.load_profile(profile)
     if not environment.is_profile_name(role):
         raise click.UsageError("a role's name has letters, digits and ._-")
+
     configured = settings.vault.auth.mount if settings.vault.auth.method == "approle" else "approle"
     ttl = None if secret_id_ttl is None else int(secret_id_ttl)
     wanted = Wanted(wanted_profile, (approle or configured).strip("/"), role, ttl)
     program = "bao" if shutil.which("bao") and not shutil.which("vault") else "vault"
+
     with wired(_as_administrator(settings), os.environ) as wiring:
         if not ignored_ok:
             _refuse_ignored_namespace(settings, wiring)
         admin = wiring.admin(Deadline.after(settings.timeout))
         found = admin.look(wanted)
+
         steps = setup_plan.plan(wanted, found, replacing)
         for step in steps:
             if not dry_run and step.kind in ("make", "change") and step.action is not None:
                 admin.do(step.action)
             show(_told(step, dry_run, program, wanted))
+
         differing = [step for step in steps if step.kind == "leave"]
         if not dry_run and not differing and secret_id_file:
             show(_hand_over(admin, wanted, secret_id_file))
         role_id = admin.role_id(wanted) if not dry_run or found.role is not None else None
+
     show(setup_plan.closing(settings.vault, wanted, program, role_id, secret_id_file))
     if differing:
         raise ConfigError(

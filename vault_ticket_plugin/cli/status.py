@@ -49,10 +49,12 @@ def _picture(reports: list[Report]) -> Iterator[str]:
     """For a person: a line a profile, with a bar for what is left, and what there is to say below it."""
     names = max(len(one.profile) for one in reports)
     spans = max(len(_left(one)) for one in reports)
+
     for one in reports:
         colour = COLOURS.get(one.state)
         life = bar((one.seconds_left or 0) / one.lifetime if one.lifetime else 0.0)
         until = f"until {one.valid_until}" if one.valid_until and one.state != "expired" else ""
+
         parts = (
             paint(f"{one.profile:<{names}}", bold=True),
             paint(f"{one.state:<7}", colour),
@@ -61,6 +63,7 @@ def _picture(reports: list[Report]) -> Iterator[str]:
             paint(until, dim=True),
         )
         yield "  ".join(parts).rstrip() + "\n"
+
         if one.refreshed_at:
             yield _below(f"refreshed at {one.refreshed_at} by {one.refreshed_by}", dim=True)
         if one.claimed_by:

@@ -46,8 +46,10 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             if source is not None or not sys.stdin.isatty():
                 raise click.UsageError("the profile has no client_id: give it with --client-id")
             client = click.prompt("Client ID", err=True).strip()
+
         deadline = Deadline.after(settings.timeout)
         _save_what_waits(wiring, profile, deadline)
+
         storing = StoreGrant(
             profile=wanted,
             store=wiring.store,
@@ -61,6 +63,7 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
         finally:
             # Where it failed, too: a journal may wait now, and what is cached must not hide it.
             wiring.cache(wanted).forget()
+
         proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
         terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")
 

@@ -23,7 +23,7 @@ MAX_QUESTION = 1 << 16
 
 def show_credential(text: str) -> None:
     """One write, flushed: a reader gets all of it, or we fail."""
-    stream: TextIO | None = sys.stdout  # None where it was closed before we began
+    stream: TextIO | None = sys.stdout  # None if it was closed before we began
     if stream is None:
         raise OutputLost("standard output is closed")
     try:
@@ -83,6 +83,7 @@ def report_errors_as(form: Format) -> Iterator[None]:
     logger = logging.getLogger(NAME)
     if form.quiet and logger.level >= logging.WARNING:  # with -v a person has asked
         logger.setLevel(logging.CRITICAL + 1)
+
     try:
         yield
     except OutputLost:

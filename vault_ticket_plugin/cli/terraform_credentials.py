@@ -31,6 +31,7 @@ def terraform_credentials(profile: str, verb: str, host: str) -> None:
     """
     settings, wanted = common.load_profile(profile)
     ours = wanted.serves(host)
+
     if verb == "store" or (verb == "forget" and ours):
         raise ConfigError(
             f"no credentials are kept here for {host}, so there is nothing to {verb}",
@@ -39,9 +40,11 @@ def terraform_credentials(profile: str, verb: str, host: str) -> None:
         )
     if verb == "forget":
         return
+
     if not ours:
         terminal.show_credential(terraform.credentials(None) + "\n")
         return
+
     with wired(settings, os.environ) as wiring:
         live = wiring.ticket(wanted.name, Demand(), Deadline.after(settings.timeout))
         terminal.show_credential(terraform.credentials(live.ticket) + "\n")

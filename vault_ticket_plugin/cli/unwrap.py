@@ -46,6 +46,7 @@ def unwrap(profile: str, chosen: str) -> None:
         if text is not None:
             terminal.show_credential(text + "\n")
             return
+
         token = terminal.read_secret("Wrapping token (not shown)", "wrapping token")
         with wired(settings, os.environ) as wiring:
             terminal.show_ticket(wiring.unwrap(token, Deadline.after(settings.timeout)), form, context)
