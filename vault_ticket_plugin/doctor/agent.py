@@ -19,21 +19,25 @@ def agent_interval(context: DoctorContext) -> Finding:
     profile = context.profile
     soft = profile.windows.soft_for(profile.default_lifetime)
     most = int(soft / AGENT_SHARE)
+
     if context.agent_config is None:
         if soft > AGENT_INTERVAL * AGENT_SHARE:
             return passed(f"an agent's default of {show_duration(AGENT_INTERVAL)} is within the soft window")
         return skipped(f"--agent-config names none; an agent needs static_secret_render_interval ≤ {most}s")
+
     try:
         with open(context.agent_config, encoding="utf-8") as file:
             text = re.sub(r"^\s*(#|//).*$", "", file.read(), flags=re.MULTILINE)
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is no text").lower()
         return failed(f"{context.agent_config} can't be read: {reason}", "Name the agent's configuration file.")
+
     said = re.search(r'\bstatic_secret_render_interval\s*=\s*"?([0-9a-z.]+)', text)
     try:
         interval = parse_duration(said[1]) if said else AGENT_INTERVAL
     except ValueError:
         return failed(f"static_secret_render_interval in {context.agent_config} is no duration", "Write it as 60s.")
+
     told = f"the agent renders each {show_duration(interval)}{'' if said else ' (its default)'}"
     if interval * AGENT_SHARE >= soft:
         return failed(

@@ -50,6 +50,7 @@ def examine(make_context: Callable[[], DoctorContext]) -> Iterator[Finding]:
         yield _of(CONFIGURATION, _from(error))
         yield from (_of(check.name, _after(CONFIGURATION)) for check in CHECKS)
         return
+
     yield _of(CONFIGURATION, passed(context.settings.path or "no file; the environment says it all"))
     lost: dict[str, str] = {}  # a check that tells nothing, and the one that is to blame
     for check in CHECKS:

@@ -22,7 +22,7 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class DoctorContext:
-    """`agent_config`: an agent's configuration file, where one was named."""
+    """One run of the checks: what it is about, and what was found on the way."""
 
     settings: Settings
     profile: Profile
@@ -30,6 +30,7 @@ class DoctorContext:
     wiring: Wiring
     environ: Mapping[str, str]
     agent_config: str | None = None
+    """An agent's configuration file, if one was named."""
 
     @property
     def alone(self) -> bool:
@@ -63,7 +64,7 @@ class DoctorContext:
 
     @cached_property
     def token(self) -> Mapping[str, Any] | None:
-        """What Vault says of our token, after a login; None where the token may not ask."""
+        """What Vault says of our token, after a login; None if the token may not ask."""
         deadline = self.deadline()
         self.wiring.session.have_token(deadline)
         try:
@@ -75,7 +76,7 @@ class DoctorContext:
         return answer.data or None
 
     def capabilities(self, asked: list[str]) -> Mapping[str, frozenset[str]] | None:
-        """What our token may do at each; None where it may not ask."""
+        """What our token may do at each; None if it may not ask."""
         try:
             request = VaultRequest("POST", paths.CAPABILITIES_SELF, {"paths": asked})
             answer = self.wiring.session.send(request, self.deadline())

@@ -14,6 +14,7 @@ def daemon(context: DoctorContext) -> Finding:
     path, alone = context.settings.socket, context.alone
     if path is None:
         return skipped("no socket is configured")
+
     try:
         well = daemon_client.is_alive(path, context.deadline())
         live = daemon_client.fetch(path, context.profile.name, 0.0, context.deadline())
@@ -26,6 +27,7 @@ def daemon(context: DoctorContext) -> Finding:
         if alone:
             return failed(error.message, error.hint, VaultDenied.exit_code)
         return warned(f"{error.message}; Vault is asked", error.hint)
+
     if not well:
         return warned(f"the daemon at unix:{path} does not do its work any more", "Its log says why; restart it.")
     return passed(f"unix:{path} gives a ticket, good until {to_rfc3339(live.ticket.expires_at)}")

@@ -14,30 +14,29 @@ Status = Literal["pass", "warn", "fail", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`warn`: it works, and should be mended all the same. `skip`: it could not be tested, or does not apply.
-
-    `check` is filled in by whoever ran it. `exit_code` is 0 for what passed or was skipped. `blocks`: the checks that
-    need this one can't be made.
-    """
+    """How one check went."""
 
     status: Status
+    """`warn`: it works, and should be mended all the same. `skip`: it could not be tested, or does not apply."""
     message: str
     hint: str = ""
     exit_code: int = 0
+    """0 for what passed or was skipped."""
     blocks: bool = False
+    """Whether the checks that need this one can't be made."""
     check: str = ""
+    """Filled in by whoever ran it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One cause of failure. `run` may raise an error of ours, which is then the finding.
-
-    `needs`: the checks without which this one can't tell anything.
-    """
+    """One cause of failure."""
 
     name: str
     run: Callable[[DoctorContext], Finding]
+    """It may raise an error of ours, which is then the finding."""
     needs: tuple[str, ...] = ()
+    """The checks without which this one can't tell anything."""
 
 
 def passed(message: str) -> Finding:

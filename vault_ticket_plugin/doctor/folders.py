@@ -37,6 +37,7 @@ def runtime_folder(context: DoctorContext) -> Finding:
         return failed(str(error), hint)
     except OSError as error:
         return failed(f"{path} can't be used: {(error.strerror or '').lower()}", "Correct or remove it.")
+
     return passed(f"{path}, open to this user alone")
 
 
@@ -51,12 +52,14 @@ def journal(context: DoctorContext) -> Finding:
     finally:
         if runtime:
             runtime.close()
+
     if waiting:
         return failed(
             f"a rotated refresh token waits on this host since {to_rfc3339(waiting[0].at)}: Vault does not have it yet",
             f"Run `vault-ticket get {context.profile.name}` here, as this user: it puts it into Vault.",
             SaveFailed.exit_code,
         )
+
     kept = _open(state)
     if kept:
         with kept:
@@ -67,6 +70,7 @@ def journal(context: DoctorContext) -> Finding:
             f"a journal of another profile, server or path waits: {others[0]}",
             "Run `vault-ticket get` with the configuration that it was made under. It may hold the only good token.",
         )
+
     if kept is None and not _can_be_made(state):
         return warned(
             f"{state} can't be made: a rotated token that Vault does not take would be kept in memory only",
@@ -82,6 +86,7 @@ def login_files(context: DoctorContext) -> Finding:
     found = [path for path in (auth.secret_id_file, auth.token_file) if path]
     if not found:
         return skipped(f"a {auth.method} login has no file to be kept secret")
+
     path = found[0]
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
@@ -90,6 +95,7 @@ def login_files(context: DoctorContext) -> Finding:
     except OSError as error:
         hint = "Correct it in [vault] auth, or put the file there (`vault-ticket setup --secret-id-file`)."
         return failed(f"{path} can't be read: {(error.strerror or '').lower()}", hint)
+
     if mode & 0o077 and not path.startswith(SYSTEMD_CREDENTIALS):
         return warned(
             f"{path} is open to other users: mode {mode:04o}",

@@ -17,16 +17,19 @@ def grant(context: DoctorContext) -> Finding:
     profile, store = context.profile, context.wiring.store
     if context.role == "reader":
         return skipped("a reader does not see the grant")
+
     if context.role == "operator":
         version = store.current_version(profile.grant, context.deadline())
         if version:
             return passed(f"{profile.grant} is at version {version}")
         return passed(f"none is stored yet: `vault-ticket store {profile.name}`")
+
     found = grant_document.parse(context.grant, profile.grant, profile.name)
     raise_known_failure(found, profile, store.now(), patient=True)
     if grant_document.client_of(profile, found) is None:
         hint = "Put client_id into the profile, or store it with the grant: `vault-ticket store` asks for it."
         return failed("there is no Client ID, neither in the profile nor with the grant", hint)
+
     last = (
         f", last refreshed at {to_rfc3339(found.notes.refreshed.at)}"
         if found.notes.refreshed
@@ -42,12 +45,14 @@ def check_and_set(context: DoctorContext) -> Finding:
     """
     profile = context.profile
     where, document = profile.grant, context.grant if context.role == "refresher" else None
+
     if context.role == "reader":
         return skipped("a reader does not write")
     if document is None:
         where, document = profile.ticket, context.ticket
     if where.kv_version == 1:
         return skipped("KV v1 has no check-and-set")
+
     try:
         context.wiring.store.write(where, document.data or {}, document.version + FAR_AHEAD, context.deadline())
     except CasMismatch:

@@ -50,21 +50,25 @@ def token_life(context: DoctorContext) -> Finding:
             hint = context.policy_hint
             return failed(f"our token may not ask about itself ({paths.LOOKUP_SELF})", hint, VaultDenied.exit_code)
         return skipped(f"our token may not ask about itself ({paths.LOOKUP_SELF})")
+
     if "root" in (token.get("policies") or ()):
         hint = "Use a login of the helper's own: `vault-ticket setup`."
         return warned("it is a root token, which may do anything and never ends", hint)
     if token.get("num_uses"):
         hint = "Use a token or a role without token_num_uses: a call takes up to ten uses."
         return warned(f"it has {token['num_uses']} uses left", hint)
+
     left = float(token.get("ttl") or 0)
     if left == 0:
         return passed("it does not end")
+
     told = f"it ends in {show_duration(left)}"
     if auth.method != "token":
         least = context.profile.claim_time
         if left < least:
             return failed(f"{told}, and a refresh can take {show_duration(least)}", "Raise token_ttl of the role.")
         return passed(f"{told}; each call logs in anew")
+
     if auth.token is None:
         return passed(f"{told}; it is read from {auth.token_file} anew when it has changed")
     if left < LONG_ENOUGH and context.role == "refresher":

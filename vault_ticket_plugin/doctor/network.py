@@ -26,11 +26,12 @@ CERTIFICATE_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One of the two servers. `correct`: where its address is configured."""
+    """One of the two servers."""
 
     url: str
     tls: Tls
     correct: str
+    """What to say of where its address is configured."""
     exit_code: int
     unix_socket: str | None = None
 
@@ -144,8 +145,10 @@ def _handshake(target: Target) -> Finding:
     except OSError as error:  # ssl.SSLError among them
         hint = f"{target.correct}, and {_ca_key(target)} if the server's CA is one of your own."
         return failed(reason_of(error), hint, target.exit_code)
+
     if not tls.verify:
         return warned("the certificate is not verified (skip_verify)", "Name the server's CA in ca_cert instead.")
+
     begins, ends = (ssl.cert_time_to_seconds(str(found[key])) for key in ("notBefore", "notAfter"))
     left = ends - HOST_CLOCK.wall()
     told = f"trusted, {version}, the certificate is valid for another {show_duration(left // 60 * 60)}"

@@ -39,6 +39,7 @@ def rights(context: DoctorContext) -> Finding:
         if context.role == "refresher":
             return failed(told, context.policy_hint, VaultDenied.exit_code)
         return skipped(f"{told}: the server's `default` policy would let it")
+
     missing = {path: needed - found[path] for path, needed in rules.items() if "root" not in found[path]}
     if any(missing.values()):
         return failed(f"our token lacks {_listed(missing)}", context.policy_hint, VaultDenied.exit_code)
@@ -52,15 +53,18 @@ def excess(context: DoctorContext) -> Finding:
     asked = dict.fromkeys(
         [*_places(profile.grant), *_places(profile.ticket), *_neighbours(profile.grant, profile.ticket), *SERVER_WIDE]
     )
+
     found = context.capabilities(list(asked))
     if found is None:
         return skipped("our token may not ask for its rights")
     if any("root" in one for one in found.values()):
         hint = "Use a login of the helper's own: `vault-ticket setup`."
         return warned("our token may do anything: it is a root token", hint)
+
     more = {path: found[path] - rules.get(path, frozenset()) - {"deny"} for path in asked}
     if not any(more.values()):
         return passed(f"nothing that the {context.role} does not need")
+
     told = f"our token has more than the {context.role} needs: {_listed(more)}"
     hint = f"Take away the other policies; `vault-ticket policy {context.role} {profile.name}` prints all it needs."
     if context.role != "refresher" and "read" in more[paths.data(profile.grant)]:

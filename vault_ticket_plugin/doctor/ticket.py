@@ -26,6 +26,7 @@ def ticket(context: DoctorContext) -> Finding:
     if found is not None and found.usable(now):
         left, level = show_duration(found.left(now)), profile.windows.freshness(found, now)
         return passed(f"valid for another {left} ({level.name.lower()})")
+
     if context.ticket.data is not None and found is None:
         hint = "Another program writes there: give it another path. The next refresh writes over it."
         return failed(f"what is at {profile.ticket} is no ticket", hint, StoredDataInvalid.exit_code)
@@ -41,9 +42,11 @@ def lease(context: DoctorContext) -> Finding:
     found = leased_path.parse(document)
     if profile.ticket.kv_version == 1:
         return _hinted(context, document, found)
+
     wrong = None if found is None else _deletion(profile, document, found)
     if wrong is not None:
         return wrong
+
     kept = _versions_kept(context)
     if kept is not None and profile.lease == "delete" and (kept == 0 or kept > TICKET_VERSIONS):
         return warned(
@@ -51,6 +54,7 @@ def lease(context: DoctorContext) -> Finding:
             f"`vault kv metadata put -max-versions={TICKET_VERSIONS} -mount={profile.ticket.mount} "
             f"{profile.ticket.path}`.",
         )
+
     if found is None:
         return passed("there is no ticket to judge by")
     if document.deletes_at is None:
@@ -59,8 +63,9 @@ def lease(context: DoctorContext) -> Finding:
 
 
 def _deletion(profile: Profile, document: Document, found: Ticket) -> Finding | None:
-    """What is wrong with when the version is deleted; None where nothing is."""
+    """What is wrong with when the version is deleted; None if nothing is."""
     this, config = f"version {document.version}", f"{profile.ticket.mount}/config"
+
     if profile.lease == "field":
         if document.deletes_at is None:
             return None
@@ -69,12 +74,15 @@ def _deletion(profile: Profile, document: Document, found: Ticket) -> Finding | 
             'lease = "field": OpenBao Agent can\'t render it',
             f"The next refresh sets it right, unless the mount has a delete_version_after (`vault read {config}`).",
         )
+
+    # lease = "delete": the version goes with its ticket, neither later nor much earlier.
     if document.deletes_at is None or document.deletes_at > found.expires_at + DELETION_SLACK:
         return failed(
             f"{this} outlives its ticket, which ends at {to_rfc3339(found.expires_at)}",
             "Another program wrote it, or this profile when its lease was another: "
             f"`vault-ticket get {profile.name} --force`.",
         )
+
     early = found.expires_at - document.deletes_at
     if early > DELETION_SLACK + max(leased_path.MIN_SPAN_SLACK, found.lifetime * leased_path.SPAN_SLACK):
         return warned(
@@ -93,6 +101,7 @@ def ticket_clock(context: DoctorContext) -> Finding:
     made = next((claims[name] for name in ("iat", "nbf") if _is_number(claims.get(name))), None)
     if made is None:
         return skipped("the ticket is no JWT that says when it was made")
+
     skew = float(made) - found.issued_at
     # It was made after the request began, within the time that one may take.
     skew -= min(max(0.0, skew), context.profile.request_timeout)
@@ -117,7 +126,7 @@ def _hinted(context: DoctorContext, document: Document, found: Ticket | None) ->
 
 
 def _versions_kept(context: DoctorContext) -> int | None:
-    """As the document's metadata has it; None where we may not see it, or nothing was ever there."""
+    """As the document's metadata has it; None if we may not see it, or nothing was ever there."""
     path = paths.metadata(context.profile.ticket)
     try:
         answer = context.wiring.session.send(VaultRequest("GET", path), context.deadline())
