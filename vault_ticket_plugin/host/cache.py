@@ -91,9 +91,11 @@ class Cache:
         ticket, now = live.ticket, self.clock.monotonic()
         if self.folder is None or not self.tickets or not live.usable(now):
             return
+
         left = live.left(now)
         until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
         times = (self.clock.wall(), now, max(0.0, until_soft), left - CLOCK_STEP, live.vault_time(now))
+
         plain = {
             "access_token": ticket.access_token.reveal(),
             "token_type": ticket.token_type,
@@ -134,9 +136,11 @@ class Cache:
         last, times = self._last_failure(), 0
         if last is not None and last.age < last.span + COOLDOWN_MAX:
             times = last.times  # failed again soon after
+
         span = min(COOLDOWN_MAX, COOLDOWN_INITIAL * 2.0 ** min(times, 16))
         span *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         span = max(span, min(error.retry_after or 0.0, MAX_RETRY_AFTER))
+
         plain = {
             "error": error.to_plain(),
             "count": times + 1,
@@ -173,7 +177,7 @@ class Cache:
 
 
 def open_runtime(environ: Mapping[str, str]) -> Folder | None:
-    """The runtime folder, or None (with a line in the log) where there is none that is safe to use."""
+    """The runtime folder, or None (with a line in the log) if there is none that is safe to use."""
     path = environment.runtime_path(environ)
     try:
         return Folder(path)

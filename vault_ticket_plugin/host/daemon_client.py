@@ -41,6 +41,7 @@ def request_ticket(path: str, profile: str, daemon_only: bool, min_ttl: float, d
     `daemon_only`: no Vault is configured beside the daemon.
     """
     deadline = deadline if daemon_only else deadline.within(PATIENCE)
+
     try:
         try:
             live = fetch(path, profile, min_ttl, deadline)
@@ -67,6 +68,7 @@ def request_ticket(path: str, profile: str, daemon_only: bool, min_ttl: float, d
             raise
         log.info("the daemon at unix:%s is busy (%s): asking Vault", path, busy.message)
         return None
+
     log.info("from the daemon at unix:%s, good until %s", path, to_rfc3339(live.ticket.expires_at))
     return live
 

@@ -23,8 +23,10 @@ class Flight(Generic[T]):
             if flying is None:
                 mine: Future[T] = Future()
                 self._flying[key] = mine
+
         if flying is not None:
             return flying.result()
+
         try:
             mine.set_result(ask())
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it too

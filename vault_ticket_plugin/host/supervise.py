@@ -31,7 +31,7 @@ IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def become(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
-    """Run it in our place: every signal and the exit code are its own. OSError where it can't be run."""
+    """Run it in our place: every signal and the exit code are its own. OSError if it can't be run."""
     for number in IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
     core_dump.as_before()
@@ -42,16 +42,18 @@ def become(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
 
 
 def supervise(command: Sequence[str], environ: Mapping[str, str], beside: Callable[[threading.Event], None]) -> int:
-    """Run it below us to its end; the status that wait(2) tells. OSError where it can't be run.
+    """Run it below us to its end; the status that wait(2) gives. OSError if it can't be run.
 
     `beside` runs in a thread as long, and ends soon after its event is set. No signal that we pass on can end us
     before that.
     """
     if not hasattr(signal, "sigwaitinfo"):
         raise ConfigError("this system has no sigwaitinfo(2)", "Run it without --file.")
+
     for number in IGNORED_BY_DEFAULT:
         signal.signal(number, lambda *_: None)
     _wait_for_other_threads()
+
     watched = PASSED_ON | {signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:

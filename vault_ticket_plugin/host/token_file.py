@@ -46,7 +46,7 @@ class TokenFile:
         return os.path.join(self.folder.path, self.name)
 
     def write(self, ticket: Ticket) -> None:
-        """Without a newline: not every reader strips one. OSError where the folder is full."""
+        """Without a newline: not every reader strips one. OSError if the folder is full."""
         self.folder.write(self.name, text_of(ticket.access_token))
 
     def keep(self, live: LiveTicket, ended: threading.Event) -> None:
