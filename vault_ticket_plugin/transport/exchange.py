@@ -43,10 +43,11 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole answer. Header names are lower case."""
+    """A whole answer."""
 
     status: int
     headers: Mapping[str, str]
+    """Their names are lower case."""
     body: bytes = field(repr=False)
 
 
@@ -75,6 +76,7 @@ class Transport:
         """
         manager = self._manager(url)
         current = _Exchange(deadline)
+
         with current.watched():
             try:
                 if any(letter in value for value in headers.values() for letter in "\r\n"):
@@ -101,6 +103,7 @@ class Transport:
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 reason = "it took too long" if current.cut or deadline.passed() else reason_of(error)
                 raise (Interrupted if current.sent else NotSent)(reason) from None
+
             if not _is_sized(response):  # one that is has been found whole, however late
                 if current.cut:
                     raise Interrupted("it took too long")
@@ -116,7 +119,7 @@ class Transport:
                 manager.clear()
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        """NotSent where a proxy is named that can't be used, ConfigError where the TLS files can't."""
+        """NotSent if a proxy is named that can't be used, ConfigError if the TLS files can't."""
         scheme = urlsplit(url).scheme
         try:
             via = None if self._unix else proxy.on_the_way(url)
@@ -176,7 +179,7 @@ class _Bounded:
         try:
             super().connect()  # type: ignore[misc]
         finally:
-            exchange.sent = False  # what a proxy was told to connect us is not the request
+            exchange.sent = False  # what a proxy was asked to connect us is not the request
 
     def _new_conn(self) -> socket.socket:
         exchange: _Exchange = _current.exchange
@@ -249,7 +252,7 @@ def _tls_of(tls: Tls) -> dict[str, Any]:
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """ConfigError where the files that it names can't be used."""
+    """ConfigError if the files that it names can't be used."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file, capath=tls.ca_path)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -275,6 +278,7 @@ def reason_of(error: BaseException) -> str:
         if isinstance(one, BaseException) and one not in seen:
             seen.append(one)
             queue += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
+
     for one in reversed(seen):
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({getattr(one, 'verify_message', 'no reason given')})"
@@ -287,6 +291,7 @@ def reason_of(error: BaseException) -> str:
             return "no answer in time"
         if isinstance(one, OSError) and one.strerror:
             return one.strerror.lower()
+
     if any(isinstance(one, urllib3.exceptions.ProxyError) for one in seen):
         return "the proxy refused"
     if any(isinstance(one, ValueError) for one in seen):

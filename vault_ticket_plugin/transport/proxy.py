@@ -25,7 +25,7 @@ def on_the_way(url: str) -> str | None:
 
 
 def manager(url: str, how: dict[str, Any]) -> urllib3.ProxyManager:
-    """Its pools of connections, made as `how` says. ValueError where the proxy's URL can't be used."""
+    """Its pools of connections, made as `how` says. ValueError if the proxy's URL can't be used."""
     from requests.utils import get_auth_from_url
 
     if not urllib3.util.parse_url(url).host:
