@@ -45,10 +45,12 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
     plain = _object(body)
     if 200 <= status < 300:  # RFC 6749 says 200; what another one brings is not thrown away
         return _success(plain, headers, default_lifetime, now)
+
     code = _code(plain)
     if code in PASSING_ERRORS or status in NOT_SPENT:
         said = code or f"status {status}"
         raise EndpointUnavailable(f"the token endpoint is busy ({said})", LATER, retry_after=retry_after(headers, now))
+
     if code == "invalid_grant":
         raise GrantRejected("the token endpoint says that the refresh token is not valid", RENEW, code=code)
     if code in CLIENT_ERRORS or status == 401:
@@ -57,6 +59,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
             "Check client_id and token_url in the profile.",
             code=code or "invalid_client",
         )
+
     if status >= 500:
         raise SpendInDoubt(f"the token endpoint failed (status {status})", LATER, retry_after=retry_after(headers, now))
     if 300 <= status < 400:
@@ -82,6 +85,7 @@ def _success(
 ) -> TokenResponse:
     if plain is None:
         raise ProtocolError("the token endpoint's answer is not a JSON object", CHECK_URL)
+
     refresh_token = _refresh_token(plain)
     try:
         token = _text(plain, "access_token")
