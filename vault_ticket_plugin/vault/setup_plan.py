@@ -57,12 +57,14 @@ Action = EnableKv | WritePolicy | EnableAppRole | WriteRole
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`secret_id_ttl` None: as it is, and without an end in a new role."""
+    """What the server is to have for one profile."""
 
     profile: Profile
     approle: str
+    """The mount of its logins."""
     role: str
     secret_id_ttl: int | None = None
+    """None: as it is, and without an end in a new role."""
 
     def policies(self) -> Iterator[WritePolicy]:
         for role in policy.ROLES:
@@ -83,25 +85,29 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """What the server has. `mounts`: type and KV version; `auths`: type; `role` None: not there."""
+    """What the server has."""
 
     mounts: Mapping[str, tuple[str, int | None]]
+    """Type and KV version."""
     policies: Mapping[str, str]
     auths: Mapping[str, str]
+    """Type."""
     role: Mapping[str, Any] | None
+    """None if it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`keep`: it is as wanted; `make` and `change`: `action` does it; `leave`: it differs, and `action` would."""
+    """One thing that is wanted, and what is to be done for it."""
 
     kind: Literal["keep", "make", "change", "leave"]
+    """`keep`: it is as wanted; `make` and `change`: `action` does it; `leave`: it differs, and `action` would."""
     what: str
     action: Action | None = None
 
 
 def plan(wanted: Wanted, found: ServerState, replace: bool = False) -> tuple[Step, ...]:
-    """ConfigError where what is there is in the way. `replace`: what differs is changed too."""
+    """ConfigError if what is there is in the way. `replace`: what differs is changed too."""
     return (
         *_mounts(wanted, found),
         *(_policy(one, found, replace) for one in wanted.policies()),
@@ -134,6 +140,7 @@ def _mounts(wanted: Wanted, found: ServerState) -> Iterator[Step]:
         if there is None:
             yield Step("make", what, EnableKv(mount, version))
             continue
+
         kind, its_version = there
         if kind != "kv":
             raise ConfigError(f"{mount}/ is a mount of type {kind}, not kv", "Name another `mount` in the profile.")
@@ -176,21 +183,26 @@ def _role(wanted: Wanted, found: ServerState, replace: bool) -> Step:
     if there is None:
         settings = {"secret_id_ttl": 0} | settings
         return Step("make", what, WriteRole(wanted.approle, wanted.role, settings))
+
     (ours,) = settings.pop("token_policies")
     policies: list[str] = list(there.get("token_policies") or ())
     strange = [name for name in policies if not name.startswith(OURS)]
     differing = {key: value for key, value in settings.items() if there.get(key) != value}
     together = [*(name for name in policies if name not in strange and name != ours), ours]
+
     if not differing and not strange:
         if ours in policies:
             return Step("keep", what)
         change = WriteRole(wanted.approle, wanted.role, {"token_policies": together})
         return Step("change", f"{what}: it gets {ours} too", change)
+
+    # Somebody else may rely on it: all that differs is said.
     parts = [f"{key} is {_shown(there.get(key), key)}, not {_shown(value, key)}" for key, value in differing.items()]
     if strange:
         parts.append(f"it has other policies ({', '.join(strange)})")
     if ours not in policies:
         parts.append(f"it lacks {ours}")
+
     change = WriteRole(wanted.approle, wanted.role, {"token_policies": together} | differing)
     return Step("change" if replace else "leave", f"{what}: {'; '.join(parts)}", change)
 
@@ -217,9 +229,11 @@ def closing(vault: VaultSettings, wanted: Wanted, program: str, role_id: str | N
     auth = f'method = "approle", role_id = {_quoted(role_id or "…")}, secret_id_file = {_quoted(where)}{mount}'
     keys = (("address", vault.shown), ("namespace", vault.namespace), ("ca_cert", vault.tls.ca_file))
     operator = policy.name_for("operator", wanted.profile)
+
     lines = ["", "The helper's config.toml:", "", "  [vault]"]
     lines += [f"  {key} = {_quoted(value)}" for key, value in keys if value]
     lines += [f"  auth = {{ {auth} }}", "", f"  [profiles.{_quoted(name) if '.' in name else name}]", ""]
+
     if secret_id_file is None:
         lines += [
             f"A secret id for the helper, wrapped: good for one use within {WRAP_TTL}.",
@@ -231,6 +245,7 @@ def closing(vault: VaultSettings, wanted: Wanted, program: str, role_id: str | N
             f'  $ (umask 077; VAULT_TOKEN="$WRAPPING_TOKEN" {program} unwrap -field=secret_id >{shlex.quote(where)})',
             "",
         ]
+
     create = _line(program, "token", "create", f"-policy={operator}", "-ttl=10m", "-field=token")
     lines += [
         "The refresh token, by whoever has it:",

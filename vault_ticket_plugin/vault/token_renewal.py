@@ -37,12 +37,14 @@ def keep_token(session: VaultSession, deadline: Deadline) -> float:
         ttl, first = _seconds(found, "ttl"), _seconds(found, "creation_ttl")
         if ttl == 0:
             return LATEST  # a root token, say
+
         if ttl > first * (1 - SHARE):
             return _pause(ttl)
         if found.get("renewable") is True:
             renewed = session.send(VaultRequest("POST", paths.RENEW_SELF, {}), deadline)
             auth = renewed.body.get("auth")
             ttl = _seconds(auth if isinstance(auth, Mapping) else {}, "lease_duration") or ttl
+
         if ttl <= first * WORN_OUT and session.log_in_again(deadline):
             log.info("logged in to Vault again, before the token ends")
             return SOONEST  # look what came of it
