@@ -54,7 +54,7 @@ def listing(profile: Profile, username: str) -> str:
 
 
 def offered(text: str) -> tuple[str, str, Secret] | None:
-    """Address, user name and secret that a client wants to be stored; None where it is no such thing."""
+    """Address, user name and secret that a client wants to be stored; None if it is no such thing."""
     try:
         given = json.loads(text)
         values = [given[name] for name in ("ServerURL", "Username", "Secret")]
