@@ -39,7 +39,7 @@ class Folder:
     __slots__ = ("fd", "path")
 
     def __init__(self, path: str, create: bool = True) -> None:
-        """OSError (FolderUnusable among them) where `path` can't be made or must not be used."""
+        """OSError (FolderUnusable among them) if `path` can't be made or must not be used."""
         self.path = path
         if create:
             _make(path)
@@ -64,13 +64,14 @@ class Folder:
         self.close()
 
     def read(self, name: str) -> str | None:
-        """The file's text; None where there is none. FolderUnusable where it is not safely ours."""
+        """The file's text; None if there is none. FolderUnusable if it is not safely ours."""
         try:
             fd = os.open(name, _READ_FLAGS, dir_fd=self.fd)
         except FileNotFoundError:
             return None
         except OSError as error:  # ELOOP: a link stands there
             raise FolderUnusable(f"{self.path}/{name}", error.strerror) from None
+
         try:
             found = os.fstat(fd)
             _check_owned(found, f"{self.path}/{name}")
@@ -92,6 +93,7 @@ class Folder:
             0o600,
             dir_fd=self.fd,
         )
+
         try:
             try:
                 self._sweep(os.fstat(fd).st_mtime)
@@ -102,10 +104,12 @@ class Folder:
                     os.fsync(fd)
             finally:
                 os.close(fd)
+
             os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             self.remove(temporary)
             raise
+
         if durable:
             os.fsync(self.fd)
 

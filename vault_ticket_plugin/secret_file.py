@@ -13,12 +13,13 @@ MAX_SECRET_BYTES = 1 << 12
 
 
 def write_new(path: str, make: Callable[[], Secret]) -> None:
-    """The secret is only made when the file is there to take it. ConfigError where the file can't be made."""
+    """The secret is only made when the file is there to take it. ConfigError if the file can't be made."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
         raise _unusable(path, error) from None
+
     try:
         with os.fdopen(fd, "w") as file:
             file.write(make().reveal() + "\n")
@@ -32,7 +33,7 @@ def write_new(path: str, make: Callable[[], Secret]) -> None:
 
 
 def read(path: str) -> Secret | None:
-    """What stands there; None where there is no such file."""
+    """What stands there; None if there is no such file."""
     try:
         with open(path, encoding="utf-8") as file:
             return Secret(file.read(MAX_SECRET_BYTES).strip())

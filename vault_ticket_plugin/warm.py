@@ -41,6 +41,7 @@ def cached_output(arguments: Sequence[str], environ: Mapping[str, str]) -> str |
     profile = environment.profile_name(environ, plain[0])
     if not environment.is_profile_name(profile):
         return None
+
     config = environment.config_path(environ)
     key = environment.environment_key(environ, config)
     try:
@@ -54,9 +55,11 @@ def cached_output(arguments: Sequence[str], environ: Mapping[str, str]) -> str |
         wall, monotonic, fresh = [float(part) for part in lines[4].split(" ")[:3]]
     except (OSError, ValueError, IndexError):
         return None
+
     age = age_of(wall, monotonic)
     if age is None or not age < fresh:  # NaN is not
         return None
+
     start = plain[1] + "\t"
     for line in lines[6:]:
         if line.startswith(start):
@@ -70,7 +73,7 @@ def entry_name(profile: str, key: str) -> str:
 
 
 def config_version(config: str | None) -> str:
-    """What tells one state of the configuration file from another. OSError where it is not there."""
+    """What tells one state of the configuration file from another. OSError if it is not there."""
     if config is None:
         return "-"
     found = os.stat(config)
@@ -84,7 +87,7 @@ def monotonic() -> float:
 
 
 def age_of(wall: float, since_boot: float) -> float | None:
-    """Seconds since an entry was made, by the clock that went further; None where one says it is yet to come."""
+    """Seconds since an entry was made, by the clock that went further; None if one says it is yet to come."""
     ages = time.time() - wall, monotonic() - since_boot
     return None if min(ages) < 0 else max(ages)
 
@@ -93,6 +96,7 @@ def _plain_get(arguments: Sequence[str]) -> tuple[str | None, str] | None:
     """(profile, format) of `get [PROFILE] [--format F] [--wait]`; None for anything else."""
     if not arguments or arguments[0] != "get":
         return None
+
     profile = chosen = None
     rest = iter(arguments[1:])
     for one in rest:
@@ -106,4 +110,5 @@ def _plain_get(arguments: Sequence[str]) -> tuple[str | None, str] | None:
             continue
         else:
             return None
+
     return profile, DEFAULT_FORMAT if chosen is None else chosen
