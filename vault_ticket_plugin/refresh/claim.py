@@ -83,6 +83,7 @@ class Claims:
             # A holder that died may have published: its predecessor's note would hide that from the next one.
             refreshed=None if grant.notes.claim is not None else grant.notes.refreshed,
         )
+
         claimed = grant_document.with_notes(grant, notes)
         try:
             version = self.store.write(self.profile.grant, claimed.document, grant.version, deadline)

@@ -42,14 +42,17 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         if document.version:
             raise GrantMissing(f"the grant at {where} has been deleted", store_it)
         raise GrantMissing(f"no grant is stored at {where}", f"{store_it} It asks for the refresh token.")
+
     token = document.data.get("refresh_token")
     if not isinstance(token, str) or not token.strip():
         raise StoredDataInvalid(f"the grant at {where} has no refresh_token (a text)", store_it)
     if not token.strip().isprintable():
         raise StoredDataInvalid(f"the refresh_token at {where} has control characters in it", store_it)
+
     client_id = document.data.get("client_id")
     if client_id is not None and (not isinstance(client_id, str) or not client_id.strip()):
         raise StoredDataInvalid(f"the client_id at {where} is not a text", store_it)
+
     found = document.data.get(NOTES_KEY)
     notes = found if isinstance(found, Mapping) else {}
     return Grant(

@@ -56,6 +56,7 @@ def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersio
         store.write(where, data, None, deadline)
         log.info("published at %s, good until %s", where, data["expires_at"])
         return
+
     while True:
         remaining = float(int(ticket.left(store.now())))
         if remaining < 1:
@@ -63,6 +64,7 @@ def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersio
         wanted = remaining if profile.lease == "delete" else 0.0
         if not _span_is_right(seen.span, wanted):
             store.expire(where, wanted, deadline)
+
         try:
             store.write(where, data, seen.version, deadline)
             log.info("published at %s, good until %s", where, data["expires_at"])
@@ -70,6 +72,8 @@ def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersio
         except CasMismatch:
             if deadline.passed():
                 raise
+
+            # Somebody else has published, or ours has arrived after all.
             seen = look(store, where, deadline)
             if seen.ticket is not None and seen.ticket.access_token == ticket.access_token:
                 return  # ours after all: its answer was lost

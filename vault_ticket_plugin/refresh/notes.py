@@ -83,12 +83,14 @@ def rejected(code: str, doubt: Doubt | None, profile: Profile, since: str = "") 
             f"Check client_id and token_url of profile {profile.name}; --force asks again.",
             code=code,
         )
+
     renew = (
         f"reate a refresh token (Settings → Installation → Public API), then run `vault-ticket store {profile.name}`."
     )
     if doubt is None:
         message = f"the token endpoint says that the refresh token is not valid{since}"
         return GrantRejected(message, f"C{renew}", code=code)
+
     return GrantRejected(
         f"the refresh token is dead: {doubt.holder} spent it, or the one before it, at {to_rfc3339(doubt.at)} "
         f"and its answer was lost{since}",

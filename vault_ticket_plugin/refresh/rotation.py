@@ -30,6 +30,7 @@ def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) 
             return grant  # an earlier write of ours whose answer was lost, or that a crash followed
         if grant.refresh_token.fingerprint() != entry.spent:
             return None
+
         rotated = grant_document.with_token(grant, entry.refresh_token, _doubt(grant, entry))
         try:
             version = store.write(entry.where, rotated.document, grant.version, deadline)

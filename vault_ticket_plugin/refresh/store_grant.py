@@ -42,9 +42,12 @@ class StoreGrant:
                 f"Vault will not let us write {where}",
                 "Storing needs `create` and `update` there (policies/ticket-operator.hcl). Nothing was spent.",
             )
+
         if not verify:
             self._write(refresh_token, client, version, deadline)
             return None
+
+        # Proven first, and what it was rotated to is saved whatever else is wrong with the answer.
         started = self.store.now()
         answer = self.endpoint.refresh(refresh_token, client, deadline.within(self.profile.request_timeout))
         self._save(refresh_token, client, version, answer, deadline)
@@ -52,6 +55,7 @@ class StoreGrant:
             if answer.fault is not None:
                 raise answer.fault
             return None
+
         ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
         try:
             seen = leased_path.look(self.store, self.profile.ticket, deadline)
@@ -69,6 +73,7 @@ class StoreGrant:
         if token is None or token == given:
             self._write(given, client, version, deadline)
             return
+
         entry = Entry(
             kind="seed",
             profile=self.profile.name,
@@ -81,6 +86,7 @@ class StoreGrant:
             version=version,
         )
         self.journal.write(entry)
+
         try:
             self._write(token, client, version, deadline.at_least(self.profile.claim_time))
         except VaultTicketError as error:

@@ -67,6 +67,7 @@ def read(table: Table) -> DaemonSettings:
         hooks={name: hooks.get(name, nothing, "", _command) for name in HOOKS if hooks.has(name)},
         hook_timeout=table.duration("hook_timeout", NOT_CONFIGURED.hook_timeout, least=0.1),
     )
+
     for name in HOOKS:
         hooks.get(name, nothing, "", _command)  # so that an unknown one is told with all that there are
     hooks.reject_unknown_keys()

@@ -101,6 +101,7 @@ def read(name: str, table: Table) -> Profile:
         hosts=table.get("hosts", (), "", _hosts),
         allow=_allow(table.table("allow")),
     )
+
     table.reject_unknown_keys()
     _check(profile, table)
     return profile
