@@ -8,7 +8,6 @@ ticket = process.get()
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from vault_ticket_plugin.refresh.transaction import Transaction
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
-PROFILE = replace(Profile.standard("support"), client_id=CLIENT, token_url="https://api.test/token")
+PROFILE = Profile.standard("support")._replace(client_id=CLIENT, token_url="https://api.test/token")
 GRANT_IDENTITY = "0123456789abcdef"
 
 

@@ -86,7 +86,7 @@ class VaultTicketError(Exception):
         """The error that `to_plain` wrote. One of a class that is not known here is told as the base, with its own
         exit code. ValueError if it is no such thing."""
         try:
-            title, detail, hint, code = (plain.get(name, "") for name in ("title", "detail", "hint", "code"))
+            title, detail, hint, code = plain["title"], plain["detail"], plain["hint"], plain.get("code", "")
             if not all(isinstance(text, str) for text in (title, detail, hint, code)) or not detail:
                 raise ValueError("not an error of ours")
             kind = CLASSES.get(title, VaultTicketError)

@@ -1,7 +1,6 @@
 """What `vault-ticket agent-config` prints. What agents make of it is for tests/e2e/test_agent.py."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def active(text: str) -> list[str]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_blocks_are_closed_and_no_line_ends_in_a_space(mode: Any) -> None:
-    text = printed(replace(SUPPORT, lease="field"), mode=mode)
+    text = printed(SUPPORT._replace(lease="field"), mode=mode)
     blocks = re.sub(r"<<EOT\n.*?\nEOT\n", "", text, flags=re.DOTALL)
     assert blocks.count("{") == blocks.count("}")
     assert not [line for line in text.splitlines() if line != line.rstrip()]
@@ -58,7 +57,7 @@ def test_blocks_are_closed_and_no_line_ends_in_a_space(mode: Any) -> None:
             ],
         ),
         (
-            replace(APPROLE, wrapped=True, mount="apps"),
+            APPROLE._replace(wrapped=True, mount="apps"),
             ['mount_path = "auth/apps"', 'secret_id_response_wrapping_path = "auth/apps/role/ROLE/secret-id"'],
         ),
         (
@@ -88,7 +87,7 @@ def test_a_login_that_no_agent_can_use_is_left_to_fill_in(auth: Auth) -> None:
 
 
 def test_the_wrapped_id_is_not_told_to_stay() -> None:
-    assert "remove_secret_id_file_after_reading" not in printed(given=settings(replace(APPROLE, wrapped=True)))
+    assert "remove_secret_id_file_after_reading" not in printed(given=settings(APPROLE._replace(wrapped=True)))
 
 
 def test_where_vault_is_and_how_to_trust_it() -> None:
@@ -142,19 +141,19 @@ def test_a_tcp_listener() -> None:
 @pytest.mark.parametrize("mode", ["secret", "exec"])
 def test_no_listener_where_nothing_would_use_it(mode: Any) -> None:
     """Agents refuse an api_proxy beside env_template."""
-    text = printed(replace(SUPPORT, lease="field"), mode=mode)
+    text = printed(SUPPORT._replace(lease="field"), mode=mode)
     assert not [line for line in active(text) if line.startswith(("listener", "api_proxy"))]
 
 
 def test_a_configuration_in_another_place_is_named() -> None:
     """The agent's user and environment are not those of whoever printed this."""
-    elsewhere = replace(settings(), path="/home/ops/config.toml")
+    elsewhere = settings()._replace(path="/home/ops/config.toml")
     assert call(printed(given=elsewhere))[1] == "VAULT_TICKET_CONFIG=/home/ops/config.toml"
     assert call(printed(given=elsewhere, mode="exec"))[:2] == ["env", "VAULT_TICKET_CONFIG=/home/ops/config.toml"]
 
 
 def test_a_timeout_beyond_what_agents_bear_is_cut() -> None:
-    assert call(printed(given=replace(settings(), timeout=60.0)))[-2:] == ["--timeout", "20s"]
+    assert call(printed(given=settings()._replace(timeout=60.0)))[-2:] == ["--timeout", "20s"]
 
 
 def test_exec_mode_waits_and_needs_no_listener() -> None:
@@ -162,7 +161,7 @@ def test_exec_mode_waits_and_needs_no_listener() -> None:
 
 
 def test_exec_mode_asks_for_what_the_restart_takes_where_the_soft_window_is_shorter() -> None:
-    short = replace(SUPPORT, default_lifetime=10.0)
+    short = SUPPORT._replace(default_lifetime=10.0)
     assert call(printed(short, mode="exec"))[-2:] == ["--min-ttl", "6s"]
 
 
@@ -180,7 +179,7 @@ def test_exec_mode_asks_for_what_the_restart_takes_where_the_soft_window_is_shor
     ],
 )
 def test_several_passes_within_the_soft_window(windows: Windows, lifetime: float, seconds: int) -> None:
-    profile = replace(SUPPORT, windows=windows, default_lifetime=lifetime)
+    profile = SUPPORT._replace(windows=windows, default_lifetime=lifetime)
     assert heartbeat(profile) == seconds
     assert re.search(rf'static_secret_render_interval = "({seconds}s|1m)"', printed(profile))
 
@@ -189,16 +188,16 @@ def test_several_passes_within_the_soft_window(windows: Windows, lifetime: float
 
 
 def test_secret_mode_reads_the_leased_path_of_either_engine() -> None:
-    v2 = printed(replace(SUPPORT, lease="field"), mode="secret")
+    v2 = printed(SUPPORT._replace(lease="field"), mode="secret")
     assert '{{ with secret "secret/data/ticket/support/token" -}}' in v2
     assert "{{ .Data.data.access_token }}" in v2
-    v1 = printed(replace(SUPPORT, ticket=Location("kv1", "t/support", 1)), mode="secret")
+    v1 = printed(SUPPORT._replace(ticket=Location("kv1", "t/support", 1)), mode="secret")
     assert '{{ with secret "kv1/t/support" -}}' in v1
     assert "{{ .Data.access_token }}" in v1
 
 
 def test_secret_mode_says_who_must_refresh() -> None:
-    assert "Nothing here refreshes the ticket" in printed(replace(SUPPORT, lease="field"), mode="secret")
+    assert "Nothing here refreshes the ticket" in printed(SUPPORT._replace(lease="field"), mode="secret")
 
 
 def test_openbaos_agent_gets_no_secret_mode_for_versions_that_end() -> None:
@@ -210,12 +209,12 @@ def test_openbaos_agent_gets_no_secret_mode_for_versions_that_end() -> None:
 
 def test_exec_mode_and_a_wrapped_secret_id_exclude_each_other() -> None:
     with pytest.raises(ConfigError):
-        printed(given=settings(replace(APPROLE, wrapped=True)), mode="exec")
+        printed(given=settings(APPROLE._replace(wrapped=True)), mode="exec")
 
 
 @pytest.mark.parametrize("mode", ["plugin", "secret", "env"])
 def test_a_file_for_its_owner_alone_and_a_failing_pass_that_ends_nothing(mode: Any) -> None:
-    found = active(printed(replace(SUPPORT, lease="field"), mode=mode))
+    found = active(printed(SUPPORT._replace(lease="field"), mode=mode))
     assert 'perms = "0600"' in found
     assert "error_fatal = false" in found
     assert "error_on_missing_key = true" in found

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -252,6 +251,6 @@ def test_the_windows_of_a_reload_hold_at_once(site: Site) -> None:
     site.token("a")
     profile = Profile.standard("a")
     windows = Windows(hard=1000.0, soft=1500.0)
-    site.keeper.replace({"a": (replace(profile, windows=windows), "1")}, site.source)
+    site.keeper.replace({"a": (profile._replace(windows=windows), "1")}, site.source)
     site.time.now += HOUR - 700  # in a hard window of 750: half of the soft one
     assert site.keeper.ready("a") is None

@@ -5,7 +5,6 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,7 +18,7 @@ from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
-PROFILE = replace(Profile.standard("support"), client_id="4711", hosts=("registry.example.org",))
+PROFILE = Profile.standard("support")._replace(client_id="4711", hosts=("registry.example.org",))
 KUBERNETES = "client.authentication.k8s.io"
 # RFC 6749 appendix A.12, and far more: what nobody lets through today must do no harm either.
 tokens = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
@@ -31,7 +30,7 @@ def ticket(token: str = "abc.def", expires_at: float = 1_800_000_000.9) -> Ticke
 
 
 def context(environ: Mapping[str, str] | None = None, question: str = "", **changes: object) -> FormatContext:
-    return FormatContext(replace(PROFILE, **changes), environ or {}, question)  # type: ignore[arg-type]
+    return FormatContext(PROFILE._replace(**changes), environ or {}, question)  # type: ignore[arg-type]
 
 
 def jwt(claims: object) -> str:
@@ -208,7 +207,7 @@ def test_a_question_of_git_s_is_read_up_to_the_empty_line() -> None:
 
 @given(text=st.text())
 def test_whatever_git_writes_is_read(text: str) -> None:
-    assert not git.is_ours(git.question(text), replace(PROFILE, hosts=()))
+    assert not git.is_ours(git.question(text), PROFILE._replace(hosts=()))
 
 
 def test_git_is_answered_as_it_can_read_it() -> None:

@@ -29,7 +29,6 @@ UNDAMAGED: dict[str, tuple[type[VaultTicketError], int]] = {
     '"title": "ConfigError"': (errors.ConfigError, 78),
     '"title": "annotations"': (VaultTicketError, 75),
     '"title": "Any"': (VaultTicketError, 75),
-    '"title": 5': (VaultTicketError, 75),
     '"title": "__doc__"': (VaultTicketError, 75),
 }
 

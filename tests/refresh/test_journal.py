@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ ENTRY = Entry(
     at=1_800_000_000.5,
     version=7,
 )
-SEED = replace(ENTRY, kind="seed", client=ClientIdentity("4711"))
+SEED = ENTRY._replace(kind="seed", client=ClientIdentity("4711"))
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_an_entry_belongs_to_its_profile_and_its_grant(journal: Journal) -> None
 def test_a_newer_entry_in_memory_stands_before_an_older_one_on_disk(journal: Journal) -> None:
     """Both go when the newer one is saved: a seed has replaced what the older one was about."""
     journal.keep(ENTRY, CAUSE)
-    newer = replace(SEED, refresh_token=Secret("newer"))
+    newer = SEED._replace(refresh_token=Secret("newer"))
     journal.write(newer)
     assert waiting(journal) == [newer]
     journal.remove(newer)

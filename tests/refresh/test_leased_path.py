@@ -1,7 +1,5 @@
 """The leased path: reading tickets, publishing them so that they end with their version, withdrawing them."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.fakes import fail_once
@@ -78,14 +76,14 @@ def test_a_shorter_ticket_is_never_leased_longer_than_it_lives(world: World, lef
 def test_an_agent_that_can_not_render_such_versions_gets_them_without_an_end(world: World) -> None:
     """`lease = "field"`: the data says when it expires, and the version stays."""
     publish(world, ticket(world))
-    assert publish(world, ticket(world, token="t-2"), profile=replace(PROFILE, lease="field")) == ["expire", "write"]
+    assert publish(world, ticket(world, token="t-2"), profile=PROFILE._replace(lease="field")) == ["expire", "write"]
     assert world.vault.read(WHERE).deletes_at is None
-    assert publish(world, ticket(world, token="t-3"), profile=replace(PROFILE, lease="field")) == ["write"]
+    assert publish(world, ticket(world, token="t-3"), profile=PROFILE._replace(lease="field")) == ["write"]
 
 
 def test_on_kv_v1_the_ttl_is_half_the_soft_window(world: World) -> None:
     """It never counts down, so it must hold for whoever reads at the last moment before the soft window."""
-    profile = replace(PROFILE, ticket=Location("one", "t", 1), windows=Windows(soft=600))
+    profile = PROFILE._replace(ticket=Location("one", "t", 1), windows=Windows(soft=600))
     assert publish(world, ticket(world, left=3600), profile=profile) == ["write"]
     assert (world.vault.read(profile.ticket).data or {})["ttl"] == "300s"
 

@@ -1,7 +1,5 @@
 """What a grant document already tells about a spend, and how it is said."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.fakes import CLIENT
@@ -12,18 +10,18 @@ from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
 NOW = 1_800_000_000.0
-PROFILE = replace(Profile.standard("support"), client_id=CLIENT)
+PROFILE = Profile.standard("support")._replace(client_id=CLIENT)
 TOKEN = Secret("a-1")
 GRANT = Grant(TOKEN, None, 1, {"refresh_token": "a-1"})
 WEB_1 = "web-1 (pid 7)"
 
 
 def claimed(deadline: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
-    return replace(GRANT, notes=Notes(claim=Claim("id", WEB_1, deadline, fingerprint)))
+    return GRANT._replace(notes=Notes(claim=Claim("id", WEB_1, deadline, fingerprint)))
 
 
 def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
-    return replace(GRANT, notes=Notes(doubt=Doubt(fingerprint, WEB_1, NOW - age)))
+    return GRANT._replace(notes=Notes(doubt=Doubt(fingerprint, WEB_1, NOW - age)))
 
 
 def known(grant: Grant, patient: bool = True) -> Exception | None:
@@ -51,7 +49,7 @@ def test_a_doubt_begins_when_its_claim_was_made_whatever_our_own_claims_time_is(
     """The dead holder may have had another `claim_time` in its configuration."""
     claim = Claim("id", WEB_1, NOW - 1, TOKEN.fingerprint(), at=NOW - 41)
     found = notes.unresolved_spend(
-        replace(GRANT, notes=Notes(claim=claim)), replace(PROFILE, claim_time=claim_time), NOW
+        GRANT._replace(notes=Notes(claim=claim)), PROFILE._replace(claim_time=claim_time), NOW
     )
     assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
 
@@ -70,7 +68,7 @@ def test_a_noted_doubt_stays_with_whom_it_names() -> None:
     """A second holder that dies too does not hide who was first."""
     noted = doubted(100)
     claim = Claim("id", "web-2", NOW - 1, TOKEN.fingerprint())
-    grant = replace(noted, notes=noted.notes._replace(claim=claim))
+    grant = noted._replace(notes=noted.notes._replace(claim=claim))
     found = notes.unresolved_spend(grant, PROFILE, NOW)
     assert found is not None
     assert found.holder == WEB_1
@@ -90,7 +88,7 @@ def test_a_token_in_doubt_is_left_alone_past_the_grace_while_a_ticket_is_at_hand
 
 
 def test_a_latched_token_is_not_asked_about_again() -> None:
-    grant = replace(GRANT, notes=Notes(rejection=notes.rejection_of(GRANT, PROFILE, "invalid_grant", NOW, "web-2")))
+    grant = GRANT._replace(notes=Notes(rejection=notes.rejection_of(GRANT, PROFILE, "invalid_grant", NOW, "web-2")))
     error = known(grant)
     assert isinstance(error, GrantRejected)
     assert "web-2" in str(error)
@@ -100,20 +98,20 @@ def test_a_latched_token_is_not_asked_about_again() -> None:
 @pytest.mark.parametrize(
     ("grant", "profile"),
     [
-        (replace(GRANT, refresh_token=Secret("b-1")), PROFILE),
-        (GRANT, replace(PROFILE, client_id="corrected")),
-        (GRANT, replace(PROFILE, token_url="https://corrected.test/token")),
-        (replace(GRANT, client_id="corrected"), replace(PROFILE, client_id=None)),
+        (GRANT._replace(refresh_token=Secret("b-1")), PROFILE),
+        (GRANT, PROFILE._replace(client_id="corrected")),
+        (GRANT, PROFILE._replace(token_url="https://corrected.test/token")),
+        (GRANT._replace(client_id="corrected"), PROFILE._replace(client_id=None)),
     ],
     ids=["token", "client", "url", "client in the grant"],
 )
 def test_the_latch_holds_for_that_token_client_and_url_only(grant: Grant, profile: Profile) -> None:
     rejection = notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")
-    notes.raise_known_failure(replace(grant, notes=Notes(rejection=rejection)), profile, NOW, patient=True)
+    notes.raise_known_failure(grant._replace(notes=Notes(rejection=rejection)), profile, NOW, patient=True)
 
 
 def test_the_latch_says_no_to_the_client_as_such() -> None:
-    grant = replace(GRANT, notes=Notes(rejection=notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")))
+    grant = GRANT._replace(notes=Notes(rejection=notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")))
     error = known(grant)
     assert isinstance(error, ClientRejected)
     assert error.exit_code == 78
@@ -121,11 +119,11 @@ def test_the_latch_says_no_to_the_client_as_such() -> None:
 
 
 def test_a_pause_that_the_server_asked_for_is_kept_until_it_is_over() -> None:
-    error = known(replace(GRANT, notes=Notes(not_before=NOW + 40)))
+    error = known(GRANT._replace(notes=Notes(not_before=NOW + 40)))
     assert isinstance(error, EndpointUnavailable)
     assert not isinstance(error, SpendInDoubt)
     assert error.retry_after == 40
-    assert known(replace(GRANT, notes=Notes(not_before=NOW))) is None
+    assert known(GRANT._replace(notes=Notes(not_before=NOW))) is None
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(30.0, 30.0), (1e9, retry.MAX_RETRY_AFTER), (None, None)])

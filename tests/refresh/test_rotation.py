@@ -1,6 +1,5 @@
 """Saving a rotated refresh token, and bringing a journal's entry into Vault later."""
 
-from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -191,7 +190,7 @@ def test_a_replay_notes_that_somebody_else_tried_the_spent_token_meanwhile(world
     claim = Claim(claimed_by, "web-9 (pid 9)", world.time.now - 1, spent)
     world.note(claim=claim, doubt=Doubt(spent, "web-9 (pid 9)", world.time.now))
     process = world.host().process()
-    waiting = replace(entry(world, version=2), claim="ours")
+    waiting = entry(world, version=2)._replace(claim="ours")
     assert rotation.replay(process.store, waiting, process.deadline())
     doubt = world.grant().notes.doubt
     if claimed_by == "ours":

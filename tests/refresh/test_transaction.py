@@ -1,7 +1,6 @@
 """The refresh transaction, step by step: what each leaves in Vault, and what each failure leads to."""
 
 import logging
-from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -113,7 +112,7 @@ def test_a_server_that_does_not_rotate_needs_no_save(world: World) -> None:
 
 def test_the_clients_id_is_the_profiles_else_the_grants(world: World) -> None:
     world.seed(client_id=CLIENT)
-    bare = world.host().process(replace(PROFILE, client_id=None))
+    bare = world.host().process(PROFILE._replace(client_id=None))
     assert bare.refresh() == "ticket-1"
     world.seed(client_id="another")
     assert process(world).refresh(demand=Demand(unwanted=Secret("ticket-1"))) == "ticket-2"
@@ -452,7 +451,7 @@ def test_a_dead_token_is_latched_for_every_host(world: World) -> None:
 
 def test_a_refused_client_is_latched_until_the_client_is_corrected(world: World) -> None:
     world.seed(client_id="wrong")
-    by_grant = replace(PROFILE, client_id=None)
+    by_grant = PROFILE._replace(client_id=None)
     with pytest.raises(ClientRejected):
         world.host().process(by_grant).refresh()
     again = world.host().process(by_grant)
@@ -589,7 +588,7 @@ def test_a_second_lost_answer_is_left_in_doubt(world: World) -> None:
 
 def test_with_no_grace_configured_a_lost_answer_is_not_asked_for_again(world: World) -> None:
     world.seed()
-    one = world.host().process(replace(PROFILE, reuse_grace=0.0))
+    one = world.host().process(PROFILE._replace(reuse_grace=0.0))
     one.endpoint.next = [Fault("lost", processed=True)]
     with pytest.raises(SpendInDoubt):
         one.refresh()
@@ -611,7 +610,7 @@ def test_the_next_holder_gets_the_same_pair_from_a_server_with_a_grace(world: Wo
 def test_the_next_holder_says_precisely_who_lost_the_answer(world: World) -> None:
     """The declared case: the server has no grace, so its second use is a reuse, and the grant is dead."""
     world.seed()
-    one = world.host().process(replace(PROFILE, reuse_grace=0.0))
+    one = world.host().process(PROFILE._replace(reuse_grace=0.0))
     one.endpoint.next = [Fault("lost", processed=True)]
     with pytest.raises(SpendInDoubt):
         one.refresh()

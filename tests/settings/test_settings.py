@@ -1,7 +1,5 @@
 """Settings: the default profile, and what tells one ticket from another."""
 
-from dataclasses import replace
-
 import pytest
 
 from vault_ticket_plugin.errors import ConfigError
@@ -36,66 +34,66 @@ class TestIdentity:
     """Another identity is another ticket: what was cached under the old one is never handed out."""
 
     OTHER_VAULTS = (
-        replace(VAULT, address="https://other:8200"),
-        replace(VAULT, namespace="ops"),
-        replace(VAULT, unix_socket="/run/agent.sock"),
-        replace(VAULT, auth=Auth("token", token=Secret("another token"))),
-        replace(VAULT, auth=Auth("token", token_file="/run/token")),
-        replace(VAULT, auth=Auth("approle", "approle", role_id="a")),
-        replace(VAULT, auth=Auth("approle", "approle", role_id="b")),
-        replace(VAULT, auth=Auth("approle", "other", role_id="a")),
-        replace(VAULT, auth=Auth("kubernetes", "kubernetes", role="a", jwt_file="/x")),
-        replace(VAULT, auth=Auth("none")),
+        VAULT._replace(address="https://other:8200"),
+        VAULT._replace(namespace="ops"),
+        VAULT._replace(unix_socket="/run/agent.sock"),
+        VAULT._replace(auth=Auth("token", token=Secret("another token"))),
+        VAULT._replace(auth=Auth("token", token_file="/run/token")),
+        VAULT._replace(auth=Auth("approle", "approle", role_id="a")),
+        VAULT._replace(auth=Auth("approle", "approle", role_id="b")),
+        VAULT._replace(auth=Auth("approle", "other", role_id="a")),
+        VAULT._replace(auth=Auth("kubernetes", "kubernetes", role="a", jwt_file="/x")),
+        VAULT._replace(auth=Auth("none")),
     )
     OTHER_PROFILES = (
-        replace(SUPPORT, name="other"),
-        replace(SUPPORT, client_id="4711"),
-        replace(SUPPORT, token_url="https://elsewhere/token"),
-        replace(SUPPORT, ticket=Location("secret", "elsewhere")),
-        replace(SUPPORT, ticket=SUPPORT.ticket._replace(kv_version=1)),
-        replace(SUPPORT, grant=Location("other", SUPPORT.grant.path)),
+        SUPPORT._replace(name="other"),
+        SUPPORT._replace(client_id="4711"),
+        SUPPORT._replace(token_url="https://elsewhere/token"),
+        SUPPORT._replace(ticket=Location("secret", "elsewhere")),
+        SUPPORT._replace(ticket=SUPPORT.ticket._replace(kv_version=1)),
+        SUPPORT._replace(grant=Location("other", SUPPORT.grant.path)),
     )
 
     def test_whatever_decides_which_ticket_it_is_changes_it(self) -> None:
         made = [SETTINGS.ticket_key(SUPPORT)]
-        made += [replace(SETTINGS, vault=vault).ticket_key(SUPPORT) for vault in self.OTHER_VAULTS]
+        made += [SETTINGS._replace(vault=vault).ticket_key(SUPPORT) for vault in self.OTHER_VAULTS]
         made += [SETTINGS.ticket_key(profile) for profile in self.OTHER_PROFILES]
-        made += [replace(SETTINGS, socket=path).ticket_key(SUPPORT) for path in ("/run/one", "/run/two")]
+        made += [SETTINGS._replace(socket=path).ticket_key(SUPPORT) for path in ("/run/one", "/run/two")]
         assert len(set(made)) == len(made)
 
     def test_a_daemon_in_between_is_no_other_grant(self) -> None:
         """A journal that waits for Vault goes there, however tickets are had."""
-        assert replace(SETTINGS, socket="/run/one").grant_key(SUPPORT) == SETTINGS.grant_key(SUPPORT)
+        assert SETTINGS._replace(socket="/run/one").grant_key(SUPPORT) == SETTINGS.grant_key(SUPPORT)
 
     def test_what_does_not_decide_it_leaves_it(self) -> None:
         """Windows and timeouts may be tuned without losing the cache."""
-        tuned = replace(SUPPORT, windows=Windows(60, 10), request_timeout=3.0, claim_time=9.0)
-        slower = replace(SETTINGS, timeout=5.0, vault=replace(VAULT, client_timeout=3.0, tls=Tls(ca_file="/ca")))
+        tuned = SUPPORT._replace(windows=Windows(60, 10), request_timeout=3.0, claim_time=9.0)
+        slower = SETTINGS._replace(timeout=5.0, vault=VAULT._replace(client_timeout=3.0, tls=Tls(ca_file="/ca")))
         assert SETTINGS.ticket_key(tuned) == slower.ticket_key(SUPPORT) == SETTINGS.ticket_key(SUPPORT)
 
     def test_a_grants_identity_depends_on_where_it_is_and_not_on_who_logs_in(self) -> None:
         """A journal's entry is still found after the login was changed."""
-        same = replace(SETTINGS, vault=self.OTHER_VAULTS[-1])
+        same = SETTINGS._replace(vault=self.OTHER_VAULTS[-1])
         assert same.grant_key(SUPPORT) == SETTINGS.grant_key(SUPPORT)
         moved = [SETTINGS.grant_key(self.OTHER_PROFILES[-1])]
-        moved += [replace(SETTINGS, vault=vault).grant_key(SUPPORT) for vault in self.OTHER_VAULTS[:3]]
+        moved += [SETTINGS._replace(vault=vault).grant_key(SUPPORT) for vault in self.OTHER_VAULTS[:3]]
         assert SETTINGS.grant_key(SUPPORT) not in moved
         assert len(set(moved)) == len(moved)
 
     def test_two_texts_next_to_each_other_do_not_run_together(self) -> None:
         one = Auth("approle", "approle", role="a", role_id="bc")
         other = Auth("approle", "approle", role="ab", role_id="c")
-        made = {replace(SETTINGS, vault=replace(VAULT, auth=auth)).ticket_key(SUPPORT) for auth in (one, other)}
+        made = {SETTINGS._replace(vault=VAULT._replace(auth=auth)).ticket_key(SUPPORT) for auth in (one, other)}
         assert len(made) == 2
 
     @pytest.mark.parametrize("method", AUTH_METHODS)
     def test_it_tells_no_secret(self, method: str) -> None:
         auth = Auth(method, token=Secret(MARK))  # type: ignore[arg-type]
         assert MARK not in "".join(auth.identity())
-        assert MARK not in repr(replace(SETTINGS, vault=replace(VAULT, auth=auth)))
+        assert MARK not in repr(SETTINGS._replace(vault=VAULT._replace(auth=auth)))
 
 
-HOSTED = replace(SUPPORT, hosts=("git.example.org", "git.example.org:8443", "127.0.0.1:8080", "[::1]:9"))
+HOSTED = SUPPORT._replace(hosts=("git.example.org", "git.example.org:8443", "127.0.0.1:8080", "[::1]:9"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +144,7 @@ def test_no_other_host_does_and_none_that_others_could_listen_to(host: str, sche
 
 def test_an_address_is_shown_as_it_was_given() -> None:
     assert VAULT.shown == "https://vault:8200"
-    assert replace(VAULT, address="http://localhost", unix_socket="/run/a.sock").shown == "unix:///run/a.sock"
+    assert VAULT._replace(address="http://localhost", unix_socket="/run/a.sock").shown == "unix:///run/a.sock"
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.1", "::1", "[::1]"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 
 import click
 
@@ -117,7 +116,7 @@ def _as_administrator(settings: Settings) -> Settings:
         auth = Auth("token", token=Secret(found[1].strip()))
     else:
         auth = Auth("token", token_file=os.path.join(environment.home(os.environ), ".vault-token"))
-    return replace(settings, vault=replace(settings.vault, auth=auth))
+    return settings._replace(vault=settings.vault._replace(auth=auth))
 
 
 def _told(step: Step, dry_run: bool, program: str, wanted: Wanted) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vault_ticket_plugin.errors import VaultTicketError
@@ -11,22 +10,26 @@ from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.settings.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class FormatContext:
+class FormatContext(NamedTuple):
     """What some protocols need beside the ticket."""
 
     profile: Profile
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environ: Mapping[str, str] = {}
     question: str = ""
     """What the caller wrote to our standard input."""
 
+    def __repr__(self) -> str:
+        return f"FormatContext({self.profile.name!r})"
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+
+class Appended(NamedTuple):
     """A line that belongs into a file which the caller has named."""
 
     path: str
-    line: str = field(repr=False)
+    line: str
+
+    def __repr__(self) -> str:
+        return f"Appended({self.path!r})"
 
 
 def _wants_a_ticket(_context: FormatContext) -> str | None:

@@ -6,7 +6,7 @@ Steps (2) and (3) of the transaction, and the last half of (6).
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Clock, Deadline
@@ -91,7 +91,7 @@ class Claims:
             self._emit(grant, "lost")
             return None
         self._emit(grant, "taken")
-        return ActiveClaim(replace(claimed, version=version), grant, ends)
+        return ActiveClaim(claimed._replace(version=version), grant, ends)
 
     def release(self, claimed: ActiveClaim, notes: Notes, deadline: Deadline) -> bool:
         """Give the claim back, with what is now known. False if the document holds another refresh token.

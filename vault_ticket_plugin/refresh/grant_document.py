@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
@@ -96,14 +95,14 @@ def with_notes(grant: Grant, notes: Notes) -> Grant:
         "seeded_at": None if grant.seeded_at is None else to_rfc3339(grant.seeded_at),
     }
     ours = {name: value for name, value in noted.items() if value is not None}
-    return replace(grant, document={**grant.document, NOTES_KEY: ours}, notes=notes)
+    return grant._replace(document={**grant.document, NOTES_KEY: ours}, notes=notes)
 
 
 def with_token(grant: Grant, refresh_token: Secret, doubt: Doubt | None = None) -> Grant:
     """The grant with a rotated refresh token, its claim and record kept."""
     noted = with_notes(grant, grant.notes.rotated(doubt))
     document = {**noted.document, "refresh_token": refresh_token.reveal()}
-    return replace(noted, refresh_token=refresh_token, document=document)
+    return noted._replace(refresh_token=refresh_token, document=document)
 
 
 def same_claim(one: Grant, other: Grant) -> bool:

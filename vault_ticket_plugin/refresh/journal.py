@@ -11,8 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vault_ticket_plugin.errors import SaveFailed, StoredDataInvalid, VaultTicketError
 from vault_ticket_plugin.folder import Folder, FolderUnusable
@@ -22,8 +21,7 @@ from vault_ticket_plugin.secret import Secret
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A refresh token that Vault does not have yet."""
 
     kind: Literal["rotation", "seed"]
@@ -35,7 +33,7 @@ class Entry:
     where: Location
     spent: str
     """The fingerprint of the refresh token that `refresh_token` replaces."""
-    refresh_token: Secret = field(repr=False)
+    refresh_token: Secret
     client: ClientIdentity | None
     at: float
     """Vault's time."""
@@ -146,7 +144,7 @@ class Journal:
 
 
 def _text(entry: Entry) -> str:
-    plain = asdict(entry) | {"where": entry.where._asdict(), "refresh_token": entry.refresh_token.reveal()}
+    plain = entry._asdict() | {"where": entry.where._asdict(), "refresh_token": entry.refresh_token.reveal()}
     del plain["client"]
     return json.dumps(plain | {"client_id": entry.client.id if entry.client else None})
 

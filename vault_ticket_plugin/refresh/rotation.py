@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
@@ -35,7 +34,7 @@ def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) 
         try:
             version = store.write(entry.where, rotated.document, grant.version, deadline)
             log.info("the rotated refresh token is saved at %s", entry.where)
-            return replace(rotated, version=version)
+            return rotated._replace(version=version)
         except CasMismatch:
             if deadline.passed():
                 raise

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Backoff, Clock, Deadline
@@ -218,12 +218,12 @@ class Transaction:
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             self._emit("save", refresh_token, "kept", error)
-            return replace(grant, notes=grant.notes._replace(claim=None))
+            return grant._replace(notes=grant.notes._replace(claim=None))
         self._emit("save", refresh_token, "overruled" if saved is None else "saved")
         self.journal.remove(entry)
 
         if saved is not None and not grant_document.same_claim(saved, grant):
-            return replace(saved, notes=saved.notes._replace(claim=None))
+            return saved._replace(notes=saved.notes._replace(claim=None))
         return saved
 
     def _publish_and_release(

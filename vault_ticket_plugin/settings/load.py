@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from vault_ticket_plugin import environment, warm
 from vault_ticket_plugin.errors import ConfigError
@@ -19,12 +18,11 @@ from vault_ticket_plugin.settings.vault import VaultSettings
 DEFAULT_TIMEOUT = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What is in force for a call."""
 
     vault: VaultSettings
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = {}
     """Empty if none is configured: every name then stands for the default paths."""
     path: str | None = None
     """The file that they came from."""

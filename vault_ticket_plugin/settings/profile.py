@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 
@@ -39,8 +38,7 @@ class Allow(NamedTuple):
 NOBODY_ELSE = Allow()
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """A named credential. Spans are seconds."""
 
     name: str
@@ -53,7 +51,7 @@ class Profile:
     """The token endpoint's CA; without one the system's own are used."""
     lease: Lease = "delete"
     """delete: Vault deletes a version as its ticket ends; field: only `expires_at` says so."""
-    windows: Windows = field(default_factory=Windows)
+    windows: Windows = Windows()
     default_lifetime: float = DEFAULT_LIFETIME
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
     claim_time: float = DEFAULT_CLAIM_TIME

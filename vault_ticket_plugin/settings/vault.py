@@ -6,7 +6,6 @@ What the file says wins; the environment fills in what it leaves out (docs/decis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar, get_args
 
 from vault_ticket_plugin import environment
@@ -53,8 +52,7 @@ class Tls(NamedTuple):
     verify: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Auth:
+class Auth(NamedTuple):
     """How to log in to Vault. Files are read at login, so that a rotated one is picked up."""
 
     method: AuthMethod
@@ -77,8 +75,7 @@ class Auth:
         return (self.method, self.mount, self.role, self.role_id, token, *(path or "" for path in files))
 
 
-@dataclass(frozen=True, slots=True)
-class VaultSettings:
+class VaultSettings(NamedTuple):
     """The server, its namespace, and the login there."""
 
     address: str
@@ -86,7 +83,7 @@ class VaultSettings:
     auth: Auth
     namespace: str | None = None
     unix_socket: str | None = None
-    tls: Tls = field(default_factory=Tls)
+    tls: Tls = Tls()
     client_timeout: float = DEFAULT_CLIENT_TIMEOUT
     """Seconds: the longest silence to bear in one answer."""
 

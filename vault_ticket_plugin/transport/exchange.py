@@ -12,8 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import urllib3
@@ -41,14 +40,16 @@ class Interrupted(Exception):
     """The request was sent, or may have been, and no whole answer came. The text is one short reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(NamedTuple):
     """A whole answer."""
 
     status: int
     headers: Mapping[str, str]
     """Their names are lower case."""
-    body: bytes = field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpResponse({self.status})"
 
 
 class Transport:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from vault_ticket_plugin.secret import Secret
 
@@ -12,16 +11,15 @@ from vault_ticket_plugin.secret import Secret
 MAX_QUOTE = 200
 
 
-@dataclass(frozen=True, slots=True)
-class VaultRequest:
+class VaultRequest(NamedTuple):
     """One API call."""
 
     method: str
     path: str
     """Below /v1/."""
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    body: Mapping[str, Any] | None = None
     query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     token: Secret | None = None
     """In place of the session's own."""
     anonymous: bool = False
@@ -33,12 +31,14 @@ class VaultRequest:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    def __repr__(self) -> str:
+        return f"VaultRequest({self})"
 
-@dataclass(frozen=True, slots=True)
-class VaultResponse:
+
+class VaultResponse(NamedTuple):
     """An answer to work with, and the JSON object that came with it (empty if none did)."""
 
-    body: Mapping[str, Any] = field(repr=False)
+    body: Mapping[str, Any]
     cached: bool = False
     """Whether a proxy on the way answered from memory (`X-Cache: HIT`)."""
 
@@ -52,6 +52,9 @@ class VaultResponse:
         """`data`, empty if there is none."""
         found = self.body.get("data")
         return found if isinstance(found, Mapping) else {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
 
 
 class Ok(VaultResponse):
