@@ -1,24 +1,26 @@
 """What `vault-ticket agent-config` prints. What agents make of it is for tests/e2e/test_agent.py."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes import SimClock, Time
-from vault_ticket_plugin import environment
-from vault_ticket_plugin.agent.config import MODES, Plan, agent_config_text, heartbeat
-from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.agent.config import agent_config_text, heartbeat
+from vault_ticket_plugin.agent.plan import MODES, Plan
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.load import Settings, load_settings
+from vault_ticket_plugin.settings.daemon import Listener
+from vault_ticket_plugin.settings.load import Settings
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.settings.vault import Auth, Tls, VaultSettings
 
 SUPPORT = Profile.standard("support")
 APPROLE = Auth("approle", mount="approle", role_id="r-1", secret_id_file="/etc/vault-ticket/secret_id")
+
+
+WRAPPED = APPROLE._replace(wrapped=True)
+SOCKET = Listener(path="/run/vault-ticket-proxy/proxy.sock")
 
 
 def settings(auth: Auth = APPROLE, **vault: Any) -> Settings:
@@ -36,7 +38,7 @@ def active(text: str) -> list[str]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_blocks_are_closed_and_no_line_ends_in_a_space(mode: Any) -> None:
-    text = printed(SUPPORT._replace(lease="field"), mode=mode)
+    text = printed(SUPPORT._replace(lease="field"), mode=mode, listen=SOCKET if mode == "proxy" else None)
     blocks = re.sub(r"<<EOT\n.*?\nEOT\n", "", text, flags=re.DOTALL)
     assert blocks.count("{") == blocks.count("}")
     assert not [line for line in text.splitlines() if line != line.rstrip()]
@@ -57,7 +59,7 @@ def test_blocks_are_closed_and_no_line_ends_in_a_space(mode: Any) -> None:
             ],
         ),
         (
-            APPROLE._replace(wrapped=True, mount="apps"),
+            WRAPPED._replace(mount="apps"),
             ['mount_path = "auth/apps"', 'secret_id_response_wrapping_path = "auth/apps/role/ROLE/secret-id"'],
         ),
         (
@@ -73,8 +75,11 @@ def test_blocks_are_closed_and_no_line_ends_in_a_space(mode: Any) -> None:
     ],
 )
 def test_a_configured_login_becomes_the_agents(auth: Auth, lines: list[str]) -> None:
-    found = active(printed(given=settings(auth)))
-    assert [line for line in lines if line not in found] == []
+    """The proxy's, too. With a wrapped secret id it is the proxy alone that uses it."""
+    ways: list[dict[str, Any]] = [{"mode": "proxy", "listen": SOCKET}, *([] if auth.wrapped else [{}])]
+    for way in ways:
+        found = active(printed(given=settings(auth), **way))
+        assert [line for line in lines if line not in found] == []
 
 
 @pytest.mark.parametrize("auth", [Auth("none"), Auth("token", token=Secret("s.123"))])
@@ -86,8 +91,14 @@ def test_a_login_that_no_agent_can_use_is_left_to_fill_in(auth: Auth) -> None:
     assert "s.123" not in text
 
 
+def test_a_token_of_this_environment_is_not_the_helpers_either() -> None:
+    text = printed(given=settings(Auth("token", token=Secret("s.123"))))
+    assert "its configuration has no login yet" in text
+
+
 def test_the_wrapped_id_is_not_told_to_stay() -> None:
-    assert "remove_secret_id_file_after_reading" not in printed(given=settings(APPROLE._replace(wrapped=True)))
+    text = printed(given=settings(WRAPPED), mode="proxy", listen=SOCKET)
+    assert "remove_secret_id_file_after_reading" not in text
 
 
 def test_where_vault_is_and_how_to_trust_it() -> None:
@@ -125,24 +136,58 @@ def call(text: str) -> list[str]:
 GET = ["vault-ticket", "get", "support", "--format", "token"]
 
 
-@pytest.mark.parametrize("mode", ["plugin", "env"])
-def test_the_helper_goes_through_the_agents_listener(mode: Any) -> None:
-    text = printed(mode=mode)
-    assert call(text) == ["env", "VAULT_TICKET_AGENT=unix:///run/vault-ticket-agent/agent.sock", *GET]
-    assert active(text)[active(text).index('listener "unix" {') + 1] == 'address = "/run/vault-ticket-agent/agent.sock"'
+@pytest.mark.parametrize("mode", ["plugin", "env", "exec"])
+def test_the_helper_logs_in_by_itself_unless_it_is_told_of_a_listener(mode: Any) -> None:
+    assert call(printed(mode=mode))[:5] == GET
+    text = printed(mode=mode, listen=SOCKET)
+    assert call(text)[:7] == ["env", "VAULT_TICKET_AGENT=unix:///run/vault-ticket-proxy/proxy.sock", *GET]
 
 
-def test_a_tcp_listener() -> None:
-    text = printed(listen="127.0.0.1:8100")
-    assert call(text)[1] == "VAULT_TICKET_AGENT=http://127.0.0.1:8100"
-    assert active(text)[active(text).index('listener "tcp" {') + 1] == 'address = "127.0.0.1:8100"'
+@pytest.mark.parametrize("mode", ["plugin", "env", "exec", "secret"])
+def test_an_agent_is_no_proxy(mode: Any) -> None:
+    """Its api_proxy will be removed by both, and so it would be refused."""
+    for listen in (None, *([SOCKET] if mode != "secret" else [])):
+        found = active(printed(SUPPORT._replace(lease="field"), mode=mode, listen=listen))
+        assert not [line for line in found if line.startswith(("listener", "api_proxy", "cache"))]
 
 
-@pytest.mark.parametrize("mode", ["secret", "exec"])
-def test_no_listener_where_nothing_would_use_it(mode: Any) -> None:
-    """Agents refuse an api_proxy beside env_template."""
-    text = printed(SUPPORT._replace(lease="field"), mode=mode)
-    assert not [line for line in active(text) if line.startswith(("listener", "api_proxy"))]
+def test_the_proxy_listens_where_the_helper_knocks() -> None:
+    found = active(printed(mode="proxy", listen=SOCKET))
+    assert found[found.index('listener "unix" {') + 1] == 'address = "/run/vault-ticket-proxy/proxy.sock"'
+    assert found[found.index("api_proxy {") + 1] == "use_auto_auth_token = true"
+    assert "require_request_header = true" in found
+    assert not [line for line in found if line.startswith(("cache", "template", "sink"))]
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [(Listener(host="127.0.0.1", port=8100), "127.0.0.1:8100"), (Listener(host="::1", port=8100), "[::1]:8100")],
+)
+def test_a_tcp_listener(listen: Listener, address: str) -> None:
+    found = active(printed(mode="proxy", listen=listen))
+    assert found[found.index('listener "tcp" {') + 1] == f'address = "{address}"'
+    assert call(printed(listen=listen))[1] == f"VAULT_TICKET_AGENT=http://{address}"
+
+
+def test_a_wrapped_secret_id_is_the_proxys_and_its_token_the_agents() -> None:
+    proxy = active(printed(given=settings(WRAPPED), mode="proxy", listen=SOCKET))
+    assert proxy[proxy.index('sink "file" {') + 2 :][:2] == ['path = "/run/vault-ticket-proxy/token"', "mode = 0600"]
+    agent = active(printed(given=settings(WRAPPED), listen=SOCKET))
+    assert 'method "token_file" {' in agent
+    assert 'token_file_path = "/run/vault-ticket-proxy/token"' in agent
+    assert not [line for line in agent if "secret_id" in line or line.startswith("mount_path")]
+
+
+def test_each_of_the_two_says_how_the_other_is_printed() -> None:
+    agent, proxy = (
+        printed(mode="env", listen=SOCKET, program="vault"),
+        printed(mode="proxy", listen=SOCKET, program="vault"),
+    )
+    common = "--for vault --listen unix:///run/vault-ticket-proxy/proxy.sock"
+    assert f"`vault-ticket agent-config support --mode proxy {common}`" in agent
+    assert f"`vault-ticket agent-config support --mode plugin {common}`" in proxy
+    assert "# Run: vault agent -config=" in agent
+    assert "# Run: vault proxy -config=" in proxy
 
 
 def test_a_configuration_in_another_place_is_named() -> None:
@@ -156,7 +201,7 @@ def test_a_timeout_beyond_what_agents_bear_is_cut() -> None:
     assert call(printed(given=settings()._replace(timeout=60.0)))[-2:] == ["--timeout", "20s"]
 
 
-def test_exec_mode_waits_and_needs_no_listener() -> None:
+def test_exec_mode_waits() -> None:
     assert call(printed(mode="exec")) == [*GET, "--wait"]
 
 
@@ -204,12 +249,30 @@ def test_openbaos_agent_gets_no_secret_mode_for_versions_that_end() -> None:
     with pytest.raises(ConfigError) as refused:
         printed(mode="secret")
     assert 'lease = "field"' in refused.value.hint
-    assert "access_token" in printed(mode="secret", server="vault")
+    assert "access_token" in printed(mode="secret", program="vault")
 
 
-def test_exec_mode_and_a_wrapped_secret_id_exclude_each_other() -> None:
-    with pytest.raises(ConfigError):
-        printed(given=settings(APPROLE._replace(wrapped=True)), mode="exec")
+@pytest.mark.parametrize(
+    ("auth", "plan", "hint"),
+    [
+        (WRAPPED, {"mode": "plugin"}, "--mode proxy --listen unix:///run/vault-ticket-proxy/proxy.sock"),
+        (WRAPPED, {"mode": "env"}, "--mode proxy --listen"),
+        (WRAPPED, {"mode": "exec"}, "--mode proxy --listen"),
+        (APPROLE, {"mode": "proxy"}, "--listen unix:///run/vault-ticket-proxy/proxy.sock"),
+        (APPROLE, {"mode": "secret", "listen": SOCKET}, "Leave out --listen"),
+        (APPROLE, {"mode": "proxy", "listen": SOCKET, "command": ("true",)}, "Leave out --destination and --command"),
+        (APPROLE, {"mode": "proxy", "listen": SOCKET, "destination": "/x"}, "Leave out --destination and --command"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_what_does(auth: Auth, plan: dict[str, Any], hint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        printed(SUPPORT._replace(lease="field"), settings(auth), **plan)
+    assert hint in refused.value.hint
+
+
+def test_a_wrapped_secret_id_is_the_agents_if_no_helper_is_called() -> None:
+    found = active(printed(SUPPORT._replace(lease="field"), settings(WRAPPED), mode="secret"))
+    assert 'secret_id_response_wrapping_path = "auth/approle/role/ROLE/secret-id"' in found
 
 
 @pytest.mark.parametrize("mode", ["plugin", "secret", "env"])
@@ -236,62 +299,3 @@ def test_the_environment_file_is_one_line_that_ends() -> None:
     text = printed(mode="env", destination="/run/app/token.env")
     assert 'destination = "/run/app/token.env"' in active(text)
     assert re.search(r"^TICKET_ACCESS_TOKEN=\{\{ plugin .* \}\}\n\{\{ end -\}\}$", text, re.MULTILINE)
-
-
-# -- the other side: the helper in the agent's hands
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    file = tmp_path / "config.toml"
-    file.write_text(
-        '[vault]\naddress = "https://vault.example:8200"\nnamespace = "ops"\n'
-        'auth = { method = "approle", role_id = "r-1" }\n[profiles.support]\n'
-    )
-    return {"VAULT_TICKET_CONFIG": str(file), "VAULT_TOKEN": "s.123", "HOME": str(tmp_path)}
-
-
-def test_through_an_agent_there_is_no_login_and_no_token_of_ours(environ: dict[str, str]) -> None:
-    direct = load_settings(environ)
-    through = load_settings(environ | {"VAULT_TICKET_AGENT": "unix:///run/agent.sock"})
-    assert (through.vault.unix_socket, through.vault.auth) == ("/run/agent.sock", Auth("none"))
-    assert through.vault.namespace == "ops"
-    assert through.profiles == direct.profiles
-    profile = through.profile("support")
-    assert through.ticket_key(profile) != direct.ticket_key(profile)
-
-
-def test_through_an_agent_without_any_other_address(tmp_path: Path) -> None:
-    found = load_settings({"VAULT_TICKET_AGENT": "http://127.0.0.1:8100", "HOME": str(tmp_path)})
-    assert (found.vault.address, found.vault.auth) == ("http://127.0.0.1:8100", Auth("none"))
-
-
-@pytest.mark.parametrize("wrong", ["agent.sock", "unix://agent.sock", "127.0.0.1:8100"])
-def test_an_agents_address_that_is_none_names_the_variable(environ: dict[str, str], wrong: str) -> None:
-    with pytest.raises(ConfigError, match="VAULT_TICKET_AGENT"):
-        load_settings(environ | {"VAULT_TICKET_AGENT": wrong})
-
-
-def test_a_mistake_in_the_file_is_told_all_the_same(environ: dict[str, str]) -> None:
-    file = Path(environ["VAULT_TICKET_CONFIG"])
-    file.write_text(file.read_text().replace("role_id", "roleid"))
-    with pytest.raises(ConfigError, match="roleid"):
-        load_settings(environ | {"VAULT_TICKET_AGENT": "unix:///run/agent.sock"})
-
-
-def test_the_environment_tells_one_way_from_the_other() -> None:
-    """So that the cache keeps them apart."""
-    assert environment.environment_key({}, None) != environment.environment_key(
-        {"VAULT_TICKET_AGENT": "unix:///a"}, None
-    )
-
-
-def test_the_last_moment_of_a_deadline() -> None:
-    """A caller's patience may be outstayed to save what came, but not beyond the last moment."""
-    clock = SimClock(Time())
-    deadline = Deadline.after(20, clock, last=27)
-    clock.sleep(19)
-    assert deadline.at_least(3).left() == 3
-    clock.sleep(6)
-    assert deadline.at_least(3).left() == deadline.within(60).at_least(3).left() == 2
-    assert Deadline.after(1, clock).at_least(500).left() == 500

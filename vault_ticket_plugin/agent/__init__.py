@@ -1,1 +1,1 @@
-"""Configurations for Vault Agent and OpenBao Agent, as `vault-ticket agent-config` prints them."""
+"""Configurations for agents and proxies of Vault and OpenBao, as `vault-ticket agent-config` prints them."""

@@ -7,22 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, get_args
 
-from vault_ticket_plugin.agent.auto_auth import auto_auth_block, is_listener, quoted, strings, vault_block
+from vault_ticket_plugin.agent.auto_auth import auto_auth_block, quoted, strings, vault_block
+from vault_ticket_plugin.agent.plan import AGENT_FOLDER, Plan, check, command_line, shown
+from vault_ticket_plugin.agent.proxy import proxy_blocks
 from vault_ticket_plugin.durations import show_duration
-from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.formats.env import ENVIRONMENT_NAME
 from vault_ticket_plugin.model import Location
 from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT, Settings
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.vault.paths import LOOKUP_SELF
-
-Mode = Literal["plugin", "secret", "env", "exec"]
-MODES: tuple[Mode, ...] = get_args(Mode)
-Server = Literal["openbao", "vault"]
-SERVERS: tuple[Server, ...] = get_args(Server)
 
 # Where a configuration is found without being named (environment.config_path).
 SYSTEM_CONFIG = "/etc/vault-ticket/config.toml"
@@ -36,33 +30,24 @@ EXEC_DEBOUNCE, EXEC_RESTART = 2, 3
 HEARTBEAT_PATH = LOOKUP_SELF
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the configuration leaves open. `listen`: unix:///PATH or HOST:PORT; `command`: what to run, empty for none.
-
-    `role_id_file`: agents take a role id from a file only.
-    """
-
-    mode: Mode = "plugin"
-    server: Server = "openbao"
-    listen: str = "unix:///run/vault-ticket-agent/agent.sock"
-    destination: str = ""
-    command: tuple[str, ...] = ()
-    role_id_file: str = "/etc/vault-ticket/role_id"
-
-
 def agent_config_text(settings: Settings, profile: Profile, plan: Plan) -> str:
-    """ConfigError where the profile can't be used in this mode by this agent."""
-    _check(settings, profile, plan)
-    blocks = [
-        _head(profile, plan),
+    """For the agent, or in proxy mode for the proxy beside it. ConfigError if the profile can't be used this way."""
+    check(settings, profile, plan)
+    if plan.mode == "proxy" and plan.listen:
+        blocks = proxy_blocks(settings, profile, plan, plan.listen)
+    else:
+        blocks = _agent_blocks(settings, profile, plan)
+    return "\n".join("\n".join(block) + "\n" for block in blocks)
+
+
+def _agent_blocks(settings: Settings, profile: Profile, plan: Plan) -> list[list[str]]:
+    return [
+        _head(settings, profile, plan),
         vault_block(settings.vault),
-        auto_auth_block(settings.vault, plan.role_id_file),
-        *([_listener(plan)] if _listens(plan) else []),
+        auto_auth_block(settings.vault, plan),
         _pace(profile, plan),
         *([_template(settings, profile, plan)] if plan.mode != "exec" else _supervised(settings, profile, plan)),
     ]
-    return "\n".join("\n".join(block) + "\n" for block in blocks)
 
 
 def heartbeat(profile: Profile) -> int:
@@ -74,73 +59,50 @@ def _soft(profile: Profile) -> float:
     return profile.windows.soft_for(profile.default_lifetime)
 
 
-def _listens(plan: Plan) -> bool:
-    # An agent refuses api_proxy beside env_template, and nothing in secret mode would use it.
-    return plan.mode in ("plugin", "env")
-
-
-def _check(settings: Settings, profile: Profile, plan: Plan) -> None:
-    deletes = profile.ticket.kv_version == 2 and profile.lease == "delete"
-    if plan.mode == "secret" and plan.server == "openbao" and deletes:
-        raise ConfigError(
-            "OpenBao Agent can't render a KV v2 secret whose version has a deletion time: "
-            f'profile {profile.name} has lease = "delete"',
-            'Set lease = "field" in the profile, or use --mode plugin. HashiCorp\'s agent can: --server vault.',
-        )
-    if plan.mode == "exec" and settings.vault.auth.wrapped:
-        raise ConfigError(
-            "in exec mode the agent and the helper log in separately, and a wrapped secret id serves only one of them",
-            "Use --mode env, or a secret id that is not wrapped.",
-        )
-
-
-def _head(profile: Profile, plan: Plan) -> list[str]:
-    name = "bao" if plan.server == "openbao" else "vault"
+def _head(settings: Settings, profile: Profile, plan: Plan) -> list[str]:
     what = {
         "plugin": "a file that holds a valid access token and nothing else, by the helper itself",
         "secret": "a file that holds a valid access token and nothing else, from the leased path",
         "env": f"a file that says {ENVIRONMENT_NAME}=…, for a service manager, a container or a shell",
         "exec": f"a command that runs with {ENVIRONMENT_NAME} in its environment, and anew when the token changes",
     }[plan.mode]
-    needs = "ticket-reader" if plan.mode == "secret" else "ticket-refresher"
     return [
         f"# Profile {profile.name}: {what}.",
-        f"# Made by `vault-ticket agent-config {profile.name} --mode {plan.mode} --server {plan.server}`. "
-        f"Run: {name} agent -config=THIS_FILE",
-        f"# The agent's role in Vault needs policies/{needs}.hcl and nothing else.",
-        *(
-            [
-                "# Nothing here refreshes the ticket: something else must, on some host, each "
-                f"{show_duration(max(1, _soft(profile) / 2))} or more often:",
-                f"# `vault-ticket get {profile.name}` from a timer, or an agent in plugin mode.",
-            ]
-            if plan.mode == "secret"
-            else []
-        ),
+        f"# Made by `{command_line(profile, plan)}`.",
+        f"# Run: {plan.program} agent -config=THIS_FILE",
+        *_company(settings, profile, plan),
     ]
 
 
-def _listener(plan: Plan) -> list[str]:
-    path = plan.listen.removeprefix("unix://")
-    kind = "unix" if path != plan.listen else "tcp"
-    guard = (
-        "Only this agent's own user (and root) can connect: the socket is made 0755, and connecting needs `w`."
-        if kind == "unix"
-        else "Every user of this host can connect, and is served with the agent's token: prefer a unix socket."
-    )
+def _company(settings: Settings, profile: Profile, plan: Plan) -> list[str]:
+    """Who else is needed, and the policy of the role."""
+    if plan.mode == "secret":
+        return [
+            "# The agent's role in Vault needs policies/ticket-reader.hcl and nothing else.",
+            "# Nothing here refreshes the ticket: something else must, on some host, each "
+            f"{show_duration(max(1, _soft(profile) / 2))} or more often:",
+            f"# `vault-ticket get {profile.name}` from a timer, or an agent in plugin mode.",
+        ]
     return [
-        "# The helper reaches Vault through here, so it needs no token of its own.",
-        "api_proxy {",
-        "  use_auto_auth_token = true",
-        "}",
-        "",
-        f"# {guard}",
-        f'listener "{kind}" {{',
-        f"  address = {quoted(path)}",
-        "  tls_disable = true",
-        "  require_request_header = true",
-        "}",
+        *_helpers_way(settings, profile, plan),
+        "# The role in Vault needs policies/ticket-refresher.hcl and nothing else.",
     ]
+
+
+def _helpers_way(settings: Settings, profile: Profile, plan: Plan) -> list[str]:
+    auth = settings.vault.auth
+    if plan.listen:
+        return [
+            "# The helper needs no login: it reaches Vault through a proxy beside the agent, of the same user:",
+            f"# `{command_line(profile, plan, 'proxy')}`",
+        ]
+    if auth.method == "none":
+        return ["# The helper needs no login: its configuration names a listener, which has to be there."]
+    if auth.token:
+        return [
+            "# The helper logs in by itself, but its configuration has no login yet: VAULT_TOKEN is not the agent's."
+        ]
+    return ["# The agent and the helper that it calls log in separately, both as the helper's configuration says."]
 
 
 def _pace(profile: Profile, plan: Plan) -> list[str]:
@@ -156,8 +118,9 @@ def _pace(profile: Profile, plan: Plan) -> list[str]:
 
 def _template(settings: Settings, profile: Profile, plan: Plan) -> list[str]:
     suffix = "env" if plan.mode == "env" else "token"
-    destination = plan.destination or f"/run/vault-ticket-agent/{profile.name}.{suffix}"
+    destination = plan.destination or f"{AGENT_FOLDER}/{profile.name}.{suffix}"
     body = _leased_contents(profile.ticket) if plan.mode == "secret" else _helper_contents(settings, profile, plan)
+
     return [
         "template {",
         *_contents(body),
@@ -186,9 +149,9 @@ def _post_render(plan: Plan) -> list[str]:
 
 def _supervised(settings: Settings, profile: Profile, plan: Plan) -> list[list[str]]:
     command = plan.command or ("/usr/local/bin/my-service",)
+
     return [
         [
-            "# An agent has no api_proxy beside env_template, so the helper logs in as its own configuration says.",
             f'env_template "{ENVIRONMENT_NAME}" {{',
             *_contents(_helper_contents(settings, profile, plan)),
             "  error_on_missing_key = true",
@@ -223,9 +186,9 @@ def _call(settings: Settings, profile: Profile, plan: Plan) -> list[str]:
     surroundings = []
     if settings.path and settings.path != SYSTEM_CONFIG:
         surroundings.append(f"VAULT_TICKET_CONFIG={settings.path}")
-    if _listens(plan) and not is_listener(settings.vault):
-        listen = plan.listen if plan.listen.startswith("unix://") else f"http://{plan.listen}"
-        surroundings.append(f"VAULT_TICKET_AGENT={listen}")
+    if plan.listen:
+        surroundings.append(f"VAULT_TICKET_AGENT={'' if plan.listen.path else 'http://'}{shown(plan.listen)}")
+
     call = ["vault-ticket", "get", profile.name, "--format", "token"]
     if settings.timeout > DEFAULT_TIMEOUT:
         call += ["--timeout", show_duration(DEFAULT_TIMEOUT)]  # agents kill a plugin after 30 s

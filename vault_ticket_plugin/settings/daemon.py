@@ -85,13 +85,13 @@ def socket_path(value: object) -> str | None:
 
 
 def _listeners(value: object) -> tuple[Listener, ...]:
-    found = tuple(_listener(one) for one in (value if isinstance(value, list) else [value]))
+    found = tuple(listener(one) for one in (value if isinstance(value, list) else [value]))
     if len(set(found)) != len(found):
         raise ValueError("each address once")
     return found
 
 
-def _listener(value: object) -> Listener:
+def listener(value: object) -> Listener:
     if isinstance(value, str) and value.startswith("unix:"):
         return Listener(path=socket_path(value) or "")
     parts = re.fullmatch(r"(?P<host>[A-Za-z0-9.]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})", value, re.ASCII) if isinstance(
