@@ -1,6 +1,6 @@
 """A real agent that runs what `vault-ticket agent-config` printed, and somebody who watches its output.
 
-The agent is `bao agent`, or that of the binary which VAULT_TICKET_TEST_SERVER names.
+The agent is `bao agent`, or that of the binary which VAULT_TICKET_TEST_SERVER names; so is the proxy beside it.
 """
 
 import base64
@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from tests.e2e.site import Site
 from tests.support.cli import COMMAND, Host
-from tests.support.flavour import binary
+from tests.support.flavour import binary, flavour
 from tests.support.process import Process, wait_until
 
 NAME = "TICKET_ACCESS_TOKEN"
@@ -29,8 +29,9 @@ CHILD = "sleep 86399"
 class AgentHost:
     """A host on which an agent runs: its AppRole login, the helper's configuration, the agent's own.
 
-    `policy` is the one that the agent's token has, without even the server's `default`. `vault` and `profile`
-    go into the helper's configuration file.
+    `policy` is the one that the login's tokens have, without even the server's `default`. `profile` goes into the
+    helper's configuration file. `listen`: the address of a proxy that runs beside the agent ("unix" for a socket in
+    this host's folder). `wrapped`: whether the secret id is response-wrapped.
     """
 
     def __init__(
@@ -41,62 +42,105 @@ class AgentHost:
         *,
         options: tuple[str, ...] = (),
         profile: Mapping[str, Any] | None = None,
+        listen: str = "",
+        wrapped: bool = False,
         **approle: Any,
     ) -> None:
         self.site = site
         self.mode = mode
-        bao = site.bao
         self._folder = Path(tempfile.mkdtemp(prefix="agent-"))  # short: a socket's path has 107 letters at most
         self.host = Host(self._folder / "host")
         self.role = f"agent-{site.profile}"
-        how = {"token_no_default_policy": True, "token_ttl": "20m"} | approle
-        role_id, secret_id = bao.enable_approle(self.role, [policy], **how)
-        role_file = self.host.secret_file("role_id", role_id)
-        secret_file = self.host.secret_file("secret_id", secret_id)
-        login = {"method": "approle", "role_id": role_id, "secret_id_file": str(secret_file)}
         self.rendered = self._folder / "out" / "rendered"
+        self.socket = self._folder / "proxy" / "proxy.sock"
+        self.log, self.proxy_log = self._folder / "agent.log", self._folder / "proxy.log"
+        self._last_words = ""
+        self._process: Process | None = None
+        self._proxy: Process | None = None
+
+        how = {"token_no_default_policy": True, "token_ttl": "20m"} | approle
+        login = self._login([policy], how, wrapped)
         self.host.configure(
             {
-                "vault": {"address": bao.address, "auth": login},
+                "vault": {"address": site.bao.address, "auth": login},
                 "profiles": {site.profile: site.profile_config(**(profile or {}))},
             }
         )
-        printed = self.host.run(
-            *("agent-config", site.profile, "--mode", mode, "--listen", f"unix://{self._folder}/agent.sock"),
-            *("--destination", str(self.rendered), "--role-id-file", str(role_file)),
+        self.listen = f"unix://{self.socket}" if listen == "unix" else listen
+        program = "bao" if flavour().is_openbao else "vault"
+        common = ["--for", program, "--role-id-file", str(self._folder / "host" / "role_id")]
+        if self.listen:
+            self.socket.parent.mkdir(mode=0o700)
+            common += ["--listen", self.listen]
+        self.proxy_config = self._printed("--mode", "proxy", *common) if listen else ""
+        self.config = self._printed(
+            *("--mode", mode, *common, "--destination", str(self.rendered)),
             *(("--command", CHILD) if mode == "exec" else ()),
             *options,
         )
-        assert (printed.code, printed.err) == (0, "")
-        self.config = printed.out
-        self.log = self._folder / "agent.log"
-        self._last_words = ""
-        self._process: Process | None = None
+
+    def _login(self, policies: list[str], how: Mapping[str, Any], wrapped: bool) -> dict[str, Any]:
+        bao = self.site.bao
+        role_id, secret_id = bao.enable_approle(self.role, policies, **how)
+        self.host.secret_file("role_id", role_id)
+        secret_file = self.host.secret_file(
+            "secret_id", bao.secret_id(self.role, wrap_ttl="5m") if wrapped else secret_id
+        )
+        login = {"method": "approle", "role_id": role_id, "secret_id_file": str(secret_file)}
+        return login | ({"wrapped": True} if wrapped else {})
+
+    def _printed(self, *options: str) -> str:
+        done = self.host.run("agent-config", self.site.profile, *options)
+        assert (done.code, done.err) == (0, "")
+        return done.out.replace("/role/ROLE/", f"/role/{self.role}/")  # which is left to the reader
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self.kill_proxy()
         self._last_words = self.last_words()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, *flags: str) -> None:
-        file = self._folder / "agent.hcl"
-        file.write_text(self.config)
+        """The agent; before it the proxy, if it belongs to the configuration and does not run yet."""
+        if self.proxy_config and not self._proxy:
+            self.start_proxy()
+        self.start_agent(*flags)
+
+    def start_agent(self, *flags: str) -> None:
+        self._process = self._run("agent", self.config, self.log, *flags)
+
+    def start_proxy(self, until: str = "starting renewal process") -> None:
+        """Until its log has this: that it has logged in, if nothing else is expected."""
+        self._proxy = self._run("proxy", self.proxy_config, self.proxy_log)
+        wait_until(lambda: until in self.proxy_log.read_text(), f"{until!r} in the proxy's log")
+
+    def _run(self, kind: str, config: str, log: Path, *flags: str) -> Process:
+        file = self._folder / f"{kind}.hcl"
+        file.write_text(config)
         env = self.host.env()
         env["PATH"] = f"{COMMAND.parent}{os.pathsep}{env['PATH']}"
-        command: list[str | Path] = [binary(), "agent", f"-config={file}", "-log-level=info", *flags]
-        self._process = Process(command, log=self.log, env=env, cwd=self.host.home)
+        command: list[str | Path] = [binary(), kind, f"-config={file}", "-log-level=info", *flags]
+        return Process(command, log=log, env=env, cwd=self.host.home)
 
     def stop(self) -> None:
+        """The agent."""
         if self._process:
             self._process.stop()
             self._process = None
 
+    def kill_proxy(self) -> None:
+        """SIGKILL: it leaves its socket behind."""
+        if self._proxy:
+            self._proxy.kill()
+            self._proxy = None
+
     def last_words(self) -> str:
-        """The end of its log; also when all of this is over and its folder gone."""
-        return self.log.read_text()[-3000:] if self.log.exists() else self._last_words
+        """The end of its log and the proxy's; also when all of this is over and its folder gone."""
+        logs = [log.read_text()[-3000:] for log in (self.proxy_log, self.log) if log.exists()]
+        return "\n".join(logs) or self._last_words
 
     @property
     def running(self) -> bool:
