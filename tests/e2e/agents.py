@@ -142,6 +142,11 @@ class AgentHost:
         logs = [log.read_text()[-3000:] for log in (self.proxy_log, self.log) if log.exists()]
         return "\n".join(logs) or self._last_words
 
+    def deprecations(self) -> list[str]:
+        """What the agent and the proxy say of their configuration's future."""
+        logs = [log.read_text() for log in (self.proxy_log, self.log) if log.exists()]
+        return [line for line in "".join(logs).splitlines() if "deprecat" in line.lower()]
+
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.alive

@@ -87,16 +87,28 @@ def test_a_rendered_file_is_its_owners_alone(site: Site) -> None:
         assert agent.rendered.read_text() == agent.token()
 
 
+def test_the_rendered_file_and_the_helpers_cache_share_a_units_folder(site: Site) -> None:
+    """As in docs/agent.md: systemd names the unit's RuntimeDirectory= to the agent, and so to the helper."""
+    site.store()
+    with AgentHost(site, "plugin") as agent:
+        folder = agent.rendered.parent
+        folder.mkdir(mode=0o700)
+        agent.host.environ |= {"XDG_RUNTIME_DIR": "", "RUNTIME_DIRECTORY": str(folder)}
+        agent.start()
+        agent.wait_for_token()
+        assert set(folder.iterdir()) > {agent.rendered}
+
+
 @pytest.mark.parametrize("mode", ["plugin", "env", "exec"])
 def test_the_agent_and_the_helper_log_in_by_themselves(site: Site, mode: str) -> None:
-    """… with one configured login. Neither says anything of what its makers will remove."""
+    """… with one configured login, and by nothing that the agent's makers will remove."""
     site.put_grant({"refresh_token": site.api.issue_grant(CLIENT), "client_id": CLIENT})
     mark = site.bao.mark()
     with AgentHost(site, mode) as agent:
         agent.start()
         agent.wait_for_token()
         logins = [one for one in site.bao.requests_seen(mark) if one.path == "auth/approle/login"]
-        assert "[WARN]" not in agent.log.read_text()
+        assert agent.deprecations() == []
     assert site.api.stats().refreshes == 1
     assert len(logins) > 1
 
@@ -138,6 +150,14 @@ def test_this_agent_renders_no_version_that_has_a_deletion_time(site: Site) -> N
         agent.start()
         wait_until(lambda: "no secret exists at" in agent.log.read_text(), "the agent's complaint")
         assert not agent.rendered.exists()
+
+
+@pytest.mark.usefixtures("needs_hashicorps_agent")
+def test_hashicorps_agent_renders_a_version_that_has_a_deletion_time(site: Site) -> None:
+    site.store()
+    with AgentHost(site, "secret", "ticket-reader") as agent:
+        agent.start()
+        agent.wait_for_token()
 
 
 def test_secret_mode_shows_nothing_rather_than_an_expired_token(site: Site) -> None:
