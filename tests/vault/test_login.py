@@ -155,6 +155,16 @@ def test_approle_without_a_secret_id(ready: Site) -> None:
         assert_works(ready)
 
 
+@pytest.mark.usefixtures("needs_namespaces")
+def test_a_namespace_that_is_not_there_is_not_taken_for_a_wrong_mount(ready: Site) -> None:
+    log_in_with(ready, **approle(ready))
+    ready.helper.environ["VAULT_NAMESPACE"] = "nowhere"
+    done = get(ready)
+    assert done.code == 78
+    assert "namespace not found" in done.err
+    assert "VAULT_NAMESPACE" in done.err
+
+
 def test_approle_at_another_mount(ready: Site) -> None:
     mount = f"machines-{ready.profile}"
     ready.bao.write(f"sys/auth/{mount}", {"type": "approle"})

@@ -17,7 +17,7 @@ from vault_ticket_plugin.settings.load import Settings
 from vault_ticket_plugin.settings.vault import Auth
 from vault_ticket_plugin.vault import namespaces, setup_plan
 from vault_ticket_plugin.vault.admin import Admin
-from vault_ticket_plugin.vault.setup_plan import Step, Wanted
+from vault_ticket_plugin.vault.setup_plan import SetupTarget, Step
 from vault_ticket_plugin.wiring import Wiring, wired
 
 # How a step is shown, once it is done or as a plan.
@@ -70,7 +70,7 @@ def setup(
 
     configured = settings.vault.auth.mount if settings.vault.auth.method == "approle" else "approle"
     ttl = None if secret_id_ttl is None else int(secret_id_ttl)
-    wanted = Wanted(wanted_profile, (approle or configured).strip("/"), role, ttl)
+    wanted = SetupTarget(wanted_profile, (approle or configured).strip("/"), role, ttl)
     program = "bao" if shutil.which("bao") and not shutil.which("vault") else "vault"
 
     with wired(_as_administrator(settings), os.environ) as wiring:
@@ -119,7 +119,7 @@ def _as_administrator(settings: Settings) -> Settings:
     return settings._replace(vault=settings.vault._replace(auth=auth))
 
 
-def _told(step: Step, dry_run: bool, program: str, wanted: Wanted) -> str:
+def _told(step: Step, dry_run: bool, program: str, wanted: SetupTarget) -> str:
     words = PLANNED if dry_run else DONE
     line = f"{words[step.kind]:<{max(map(len, words.values()))}}  {step.what}\n"
     if step.action is None or (step.kind != "leave" and not dry_run):
@@ -127,7 +127,7 @@ def _told(step: Step, dry_run: bool, program: str, wanted: Wanted) -> str:
     return f"{line}    $ {setup_plan.command(step.action, program, wanted.profile)}\n"
 
 
-def _hand_over(admin: Admin, wanted: Wanted, path: str) -> str:
+def _hand_over(admin: Admin, wanted: SetupTarget, path: str) -> str:
     there = secret_file.read(path)
     if there is None:
         secret_file.write_new(path, lambda: admin.new_secret_id(wanted))

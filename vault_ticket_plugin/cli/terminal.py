@@ -12,7 +12,7 @@ from typing import IO, TextIO
 import click
 
 from vault_ticket_plugin.errors import OutputLost, VaultTicketError
-from vault_ticket_plugin.formats.interface import Appended, Format, FormatContext
+from vault_ticket_plugin.formats.interface import AppendedLine, Format, FormatContext
 from vault_ticket_plugin.log import NAME, JsonLines
 from vault_ticket_plugin.model import Ticket
 from vault_ticket_plugin.secret import Secret
@@ -43,7 +43,7 @@ def show_ticket(ticket: Ticket, form: Format, context: FormatContext) -> None:
         append_credential(form.appended(ticket, context))
 
 
-def append_credential(to: Appended) -> None:
+def append_credential(to: AppendedLine) -> None:
     """To a file that the caller named and made: one of our making might be readable by others."""
     try:
         with open(os.open(to.path, os.O_WRONLY | os.O_APPEND), "w", encoding="utf-8") as file:

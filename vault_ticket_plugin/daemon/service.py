@@ -49,7 +49,7 @@ Word = Literal["stop", "reload"]
 WORDS: Mapping[int, Word] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
 
 
-class Retired(NamedTuple):
+class OldWiring(NamedTuple):
     """Parts of an earlier configuration, and what is under way with them."""
 
     parts: DaemonWiring
@@ -76,7 +76,7 @@ class Service:
         self.keeper = Keeper(self._daemon.workers, clock, self._hooks.emit)
         self._parts = self._made(self._settings)
         self._server: Server | None = None
-        self._retired: list[Retired] = []
+        self._retired: list[OldWiring] = []
         self._install(self._parts)
         self._web = HttpApi(
             self.keeper, self.emit, self._metrics_text, check=self._check, rate=self._daemon.rate, clock=clock
@@ -137,7 +137,7 @@ class Service:
             self._web.replace(self._check, settings.daemon.rate)
 
             # Whatever is under way still uses the old ones.
-            self._retired.append(Retired(old, self._clock.monotonic() + ROUND_MAX))
+            self._retired.append(OldWiring(old, self._clock.monotonic() + ROUND_MAX))
             log.info("the configuration is taken: %s", self.status())
 
         if self._audit is not None:
@@ -183,7 +183,7 @@ class Service:
             given.setdefault(name, []).append(one)
 
         listening = [
-            sockets.Listening.given(Listener(path=str(one.getsockname())), one) for one in given.get("http", [])
+            sockets.ListeningSocket.given(Listener(path=str(one.getsockname())), one) for one in given.get("http", [])
         ]
         taken = {one.listener.path for one in listening}
         for listener in self._daemon.listen:
@@ -206,7 +206,7 @@ class Service:
 
     def _close(self) -> None:
         self._hooks.close()
-        for one in (*self._retired, Retired(self._parts, 0.0)):
+        for one in (*self._retired, OldWiring(self._parts, 0.0)):
             one.parts.close()
         if self._audit is not None:
             self._audit.close()

@@ -8,7 +8,7 @@ read only by the steps that name it; what is put into the job's environment reac
 from __future__ import annotations
 
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.formats.interface import Appended, Format, FormatContext
+from vault_ticket_plugin.formats.interface import AppendedLine, Format, FormatContext
 from vault_ticket_plugin.model import Ticket
 
 OUTPUT_FILE = "GITHUB_OUTPUT"
@@ -24,8 +24,8 @@ def render(ticket: Ticket, _context: FormatContext) -> str:
     return "::add-mask::" + token.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def appended(ticket: Ticket, context: FormatContext) -> Appended:
-    return Appended(_file(context), f"{OUTPUT}={ticket.access_token.reveal()}")
+def appended(ticket: Ticket, context: FormatContext) -> AppendedLine:
+    return AppendedLine(_file(context), f"{OUTPUT}={ticket.access_token.reveal()}")
 
 
 def _file(context: FormatContext) -> str:

@@ -22,14 +22,14 @@ class FormatContext(NamedTuple):
         return f"FormatContext({self.profile.name!r})"
 
 
-class Appended(NamedTuple):
+class AppendedLine(NamedTuple):
     """A line that belongs into a file which the caller has named."""
 
     path: str
     line: str
 
     def __repr__(self) -> str:
-        return f"Appended({self.path!r})"
+        return f"AppendedLine({self.path!r})"
 
 
 def _wants_a_ticket(_context: FormatContext) -> str | None:
@@ -46,7 +46,7 @@ class Format(NamedTuple):
     can't be answered."""
     asks: bool = False
     """Whether the question is on standard input."""
-    appended: Callable[[Ticket, FormatContext], Appended] | None = None
+    appended: Callable[[Ticket, FormatContext], AppendedLine] | None = None
     """What goes to a file, after standard output."""
     fail: Callable[[VaultTicketError], str] | None = None
     """A failure as standard output gets it, with exit 0. Without it failures go to standard error."""

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 LOOK_INITIAL, LOOK_MAX = 0.1, 1.0
 
 
-class Spent(NamedTuple):
+class SpendAnswer(NamedTuple):
     """An answer of the token endpoint."""
 
     response: TokenResponse
@@ -133,7 +133,7 @@ class Transaction:
 
     # -- step (4): the request
 
-    def _spend(self, claimed: ActiveClaim, deadline: Deadline) -> Spent | None:
+    def _spend(self, claimed: ActiveClaim, deadline: Deadline) -> SpendAnswer | None:
         """The token endpoint's answer. Whatever else comes of it, the document tells how it ended.
 
         None if the token that we tried is dead, but a person has stored another.
@@ -156,7 +156,7 @@ class Transaction:
 
         match outcome:
             case TokenResponse():
-                return Spent(outcome, started)
+                return SpendAnswer(outcome, started)
 
             case SpendFailure((GrantRejected() | ClientRejected()) as error, lost):
                 rejection = rejection_of(grant, self.profile, error.code, self.store.now(), self.holder)
@@ -227,7 +227,7 @@ class Transaction:
         return saved
 
     def _publish_and_release(
-        self, claimed: ActiveClaim, saved: Grant | None, spent: Spent, seen: LeasedVersion, deadline: Deadline
+        self, claimed: ActiveClaim, saved: Grant | None, spent: SpendAnswer, seen: LeasedVersion, deadline: Deadline
     ) -> LiveTicket:
         """What is left of an answer without a usable access token, or to a grant stored anew, is done here too."""
         response, refreshed = spent.response, claimed.grant.notes.refreshed

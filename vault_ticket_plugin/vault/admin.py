@@ -17,7 +17,7 @@ from vault_ticket_plugin.vault.setup_plan import (
     EnableAppRole,
     EnableKv,
     ServerState,
-    Wanted,
+    SetupTarget,
     WritePolicy,
     WriteRole,
 )
@@ -33,7 +33,7 @@ class Admin:
         self._sys = client.sys
         self._approle = client.auth.approle
 
-    def look(self, wanted: Wanted) -> ServerState:
+    def look(self, wanted: SetupTarget) -> ServerState:
         """Reads, and changes nothing."""
         mounts = {path.rstrip("/"): _kind(one) for path, one in self._sys.list_mounted_secrets_engines().items()}
         auths = {path.rstrip("/"): str(one["type"]) for path, one in self._sys.list_auth_methods().items()}
@@ -41,14 +41,14 @@ class Admin:
         role = self._role(wanted) if auths.get(wanted.approle) == "approle" else None
         return ServerState(mounts, {name: text for name, text in texts.items() if text is not None}, auths, role)
 
-    def role_id(self, wanted: Wanted) -> str:
+    def role_id(self, wanted: SetupTarget) -> str:
         return str(self._approle.read_role_id(wanted.role, mount_point=wanted.approle)["role_id"])
 
-    def new_secret_id(self, wanted: Wanted) -> Secret:
+    def new_secret_id(self, wanted: SetupTarget) -> Secret:
         made = self._approle.generate_secret_id(wanted.role, mount_point=wanted.approle)
         return Secret(made["secret_id"])
 
-    def knows_secret_id(self, wanted: Wanted, secret_id: Secret) -> bool:
+    def knows_secret_id(self, wanted: SetupTarget, secret_id: Secret) -> bool:
         """Whether it is one of the role's that still works."""
         try:
             found = self._approle.read_secret_id(wanted.role, secret_id.reveal(), mount_point=wanted.approle)
@@ -73,7 +73,7 @@ class Admin:
         except NotThere:
             return None
 
-    def _role(self, wanted: Wanted) -> Mapping[str, Any] | None:
+    def _role(self, wanted: SetupTarget) -> Mapping[str, Any] | None:
         try:
             found: Mapping[str, Any] = self._approle.read_role(wanted.role, mount_point=wanted.approle)
         except NotThere:

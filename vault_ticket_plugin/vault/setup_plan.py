@@ -56,7 +56,7 @@ Action = EnableKv | WritePolicy | EnableAppRole | WriteRole
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SetupTarget:
     """What the server is to have for one profile."""
 
     profile: Profile
@@ -106,7 +106,7 @@ class Step:
     action: Action | None = None
 
 
-def plan(wanted: Wanted, found: ServerState, replace: bool = False) -> tuple[Step, ...]:
+def plan(wanted: SetupTarget, found: ServerState, replace: bool = False) -> tuple[Step, ...]:
     """ConfigError if what is there is in the way. `replace`: what differs is changed too."""
     return (
         *_mounts(wanted, found),
@@ -132,7 +132,7 @@ def command(action: Action, program: str, profile: Profile) -> str:
             return _line(program, "write", f"auth/{mount}/role/{name}", *words)
 
 
-def _mounts(wanted: Wanted, found: ServerState) -> Iterator[Step]:
+def _mounts(wanted: SetupTarget, found: ServerState) -> Iterator[Step]:
     profile = wanted.profile
     for mount, version in {one.mount: one.kv_version for one in (profile.ticket, profile.grant)}.items():
         what = f"KV v{version} mount {mount}/"
@@ -164,7 +164,7 @@ def _policy(wanted: WritePolicy, found: ServerState, replace: bool) -> Step:
     return Step("change" if replace else "leave", f"{what}: its text is another", wanted)
 
 
-def _approle(wanted: Wanted, found: ServerState) -> Step:
+def _approle(wanted: SetupTarget, found: ServerState) -> Step:
     what = f"AppRole logins at auth/{wanted.approle}/"
     kind = found.auths.get(wanted.approle)
     if kind is None:
@@ -176,7 +176,7 @@ def _approle(wanted: Wanted, found: ServerState) -> Step:
     return Step("keep", what)
 
 
-def _role(wanted: Wanted, found: ServerState, replace: bool) -> Step:
+def _role(wanted: SetupTarget, found: ServerState, replace: bool) -> Step:
     what = f"role {wanted.role} for the helper"
     settings = wanted.role_settings()
     there = found.role
@@ -221,7 +221,9 @@ def _line(*words: str) -> str:
     return shlex.join(words)
 
 
-def closing(vault: VaultSettings, wanted: Wanted, program: str, role_id: str | None, secret_id_file: str | None) -> str:
+def closing(
+    vault: VaultSettings, wanted: SetupTarget, program: str, role_id: str | None, secret_id_file: str | None
+) -> str:
     """What is left to a person: the helper's configuration, its secret id, and the refresh token."""
     name, where = wanted.profile.name, secret_id_file or SECRET_ID_FILE
     path = f"auth/{wanted.approle}/role/{wanted.role}/secret-id"

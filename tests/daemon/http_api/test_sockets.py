@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from vault_ticket_plugin.daemon.http_api.sockets import Listening, listen
+from vault_ticket_plugin.daemon.http_api.sockets import ListeningSocket, listen
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.settings.daemon import Listener
 
 
-def unix(path: Path, mode: int = 0o666) -> Listening:
+def unix(path: Path, mode: int = 0o666) -> ListeningSocket:
     return listen(Listener(path=str(path)), mode)
 
 
@@ -130,11 +130,11 @@ def test_of_two_that_start_at_once_at_a_dead_socket_one_listens(tmp_path: Path) 
     path = tmp_path / "socket"
     for _ in range(20):
         dead_socket(path)
-        made: list[Listening] = []
+        made: list[ListeningSocket] = []
         failed: list[ConfigError] = []
         start = threading.Barrier(2)
 
-        def begin(start: threading.Barrier, made: list[Listening], failed: list[ConfigError]) -> None:
+        def begin(start: threading.Barrier, made: list[ListeningSocket], failed: list[ConfigError]) -> None:
             start.wait()
             try:
                 made.append(unix(path))
@@ -172,7 +172,7 @@ def test_a_given_socket_that_is_open_to_other_hosts_is_refused() -> None:
     with socket.socket() as everywhere:
         everywhere.bind(("0.0.0.0", 0))
         with pytest.raises(ConfigError, match="open to other hosts"):
-            Listening.given(Listener(host="127.0.0.1", port=1), everywhere)
+            ListeningSocket.given(Listener(host="127.0.0.1", port=1), everywhere)
 
 
 def test_a_given_unix_socket_is_not_removed(tmp_path: Path) -> None:
@@ -181,6 +181,6 @@ def test_a_given_unix_socket_is_not_removed(tmp_path: Path) -> None:
     inherited = socket.socket(socket.AF_UNIX)
     inherited.bind(str(path))
     inherited.listen()
-    one = Listening.given(Listener(path=str(path)), inherited)
+    one = ListeningSocket.given(Listener(path=str(path)), inherited)
     one.close()
     assert path.exists()

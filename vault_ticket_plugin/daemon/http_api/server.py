@@ -14,7 +14,7 @@ import uvloop
 
 from vault_ticket_plugin.daemon.http_api.app import HttpApi
 from vault_ticket_plugin.daemon.http_api.connection import IDLE_SECONDS, Connection
-from vault_ticket_plugin.daemon.http_api.sockets import Listening
+from vault_ticket_plugin.daemon.http_api.sockets import ListeningSocket
 from vault_ticket_plugin.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class _Uvicorn(uvicorn.Server):
 class Server:
     """Answers on these sockets from `start` to `stop`, which also closes them."""
 
-    def __init__(self, web: HttpApi, listening: Sequence[Listening]) -> None:
+    def __init__(self, web: HttpApi, listening: Sequence[ListeningSocket]) -> None:
         self.listening = list(listening)
         config = uvicorn.Config(
             web,

@@ -22,7 +22,7 @@ TURN_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 
 
-class Listening:
+class ListeningSocket:
     """A socket that listens."""
 
     def __init__(self, listener: Listener, made: socket.socket, inode: tuple[int, int] | None = None) -> None:
@@ -53,7 +53,7 @@ class Listening:
                     os.unlink(self.listener.path)
 
 
-def listen(listener: Listener, mode: int) -> Listening:
+def listen(listener: Listener, mode: int) -> ListeningSocket:
     """ConfigError if that can't be. `mode` is the file mode of a unix socket."""
     try:
         return _unix(listener, mode) if listener.path else _tcp(listener)
@@ -63,7 +63,7 @@ def listen(listener: Listener, mode: int) -> Listening:
         ) from None
 
 
-def _tcp(listener: Listener) -> Listening:
+def _tcp(listener: Listener) -> ListeningSocket:
     family, kind, protocol, _, address = socket.getaddrinfo(
         listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -77,10 +77,10 @@ def _tcp(listener: Listener) -> Listening:
     except OSError:
         made.close()
         raise
-    return Listening(Listener(host=listener.host, port=made.getsockname()[1]), made)
+    return ListeningSocket(Listener(host=listener.host, port=made.getsockname()[1]), made)
 
 
-def _unix(listener: Listener, mode: int) -> Listening:
+def _unix(listener: Listener, mode: int) -> ListeningSocket:
     folder = os.path.dirname(listener.path)
     if not os.path.isdir(folder):
         os.makedirs(folder, 0o755)
@@ -99,7 +99,7 @@ def _unix(listener: Listener, mode: int) -> Listening:
         made.close()
         raise
 
-    return Listening(listener, made, inode)
+    return ListeningSocket(listener, made, inode)
 
 
 def _make_way(path: str) -> None:

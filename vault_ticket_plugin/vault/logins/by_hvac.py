@@ -49,6 +49,8 @@ def _failure(response: VaultResponse | BadToken | Denied, method: str, where: st
             f"There is no {method} login at that mount, or no such role; or Vault lets nobody in by it for {LOCKOUT}, "
             f"after five wrong logins. {hint}",
         )
+    if "namespace" in response.errors:  # OpenBao's 404 for one that is not there
+        return ConfigError(f"Vault can't find {where}: {response.errors}", "Check VAULT_NAMESPACE or `namespace`.")
     return ConfigError(
         f"Vault has no {method} login at {where}", "Correct `mount` in [vault] auth, or enable the method there."
     )
