@@ -12,9 +12,8 @@ from vault_ticket_plugin.cli import common
 from vault_ticket_plugin.cli.colour import show
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
-from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import Settings
-from vault_ticket_plugin.settings.vault import Auth
+from vault_ticket_plugin.settings.vault import callers_token
 from vault_ticket_plugin.vault import namespaces, setup_plan
 from vault_ticket_plugin.vault.admin import Admin
 from vault_ticket_plugin.vault.setup_plan import SetupTarget, Step
@@ -111,12 +110,7 @@ def _refuse_ignored_namespace(settings: Settings, wiring: Wiring) -> None:
 
 def _as_administrator(settings: Settings) -> Settings:
     """With the token of whoever calls, whatever login is configured for the helper."""
-    found = environment.server_variable(os.environ, "TOKEN")
-    if found:
-        auth = Auth("token", token=Secret(found[1].strip()))
-    else:
-        auth = Auth("token", token_file=os.path.join(environment.home(os.environ), ".vault-token"))
-    return settings._replace(vault=settings.vault._replace(auth=auth))
+    return settings._replace(vault=settings.vault._replace(auth=callers_token(os.environ)))
 
 
 def _told(step: Step, dry_run: bool, program: str, wanted: SetupTarget) -> str:

@@ -99,6 +99,14 @@ def no_address() -> ConfigError:
     )
 
 
+def callers_token(environ: Mapping[str, str]) -> Auth:
+    """The token of the person who calls: the environment's, else the one that the servers' own clients keep."""
+    found = environment.server_variable(environ, "TOKEN")
+    if found:
+        return Auth("token", token=Secret(found[1].strip()))
+    return Auth("token", token_file=environment.token_path(environ), by_default=True)
+
+
 def read(table: Table, environ: Mapping[str, str], needed: bool) -> VaultSettings:
     """`needed`: an address must be there; a program that asks a daemon may do without."""
 
@@ -148,11 +156,7 @@ def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth
     method = table.choice("method", AUTH_METHODS[0], AUTH_METHODS)
     if not table.has("method"):
         table.reject_unknown_keys()
-        if token:
-            return Auth("token", token=Secret(token[1].strip()))
-        if through_agent:
-            return Auth("none")
-        return Auth("token", token_file=environment.token_path(environ), by_default=True)
+        return Auth("none") if through_agent and not token else callers_token(environ)
 
     allowed = AUTH_KEYS[method]
     auth = Auth(
@@ -172,7 +176,7 @@ def _auth(table: Table, environ: Mapping[str, str], through_agent: bool) -> Auth
         if not table.has(name):
             raise table.error(name, f"a text, since auth.method is {method}")
     if method == "token" and not auth.token and not auth.token_file:
-        return Auth("token", token_file=environment.token_path(environ), by_default=True)
+        return callers_token(environ)
     return auth
 
 
