@@ -10,7 +10,7 @@ from vault_ticket_plugin.errors import ConfigError, StoredDataInvalid, VaultTick
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.vault.hvac_adapter import hvac_client
 from vault_ticket_plugin.vault.judgement import BadToken, Denied
-from vault_ticket_plugin.vault.messages import Invalid, Missing, VaultResponse
+from vault_ticket_plugin.vault.messages import Invalid, Missing, VaultRequest, VaultResponse
 from vault_ticket_plugin.vault.session import VaultSession, refused
 from vault_ticket_plugin.vault.setup_plan import (
     Action,
@@ -81,13 +81,13 @@ class Admin:
         return found
 
 
-def _judge(response: VaultResponse | BadToken | Denied) -> Mapping[str, Any]:
+def _judge(response: VaultResponse | BadToken | Denied, request: VaultRequest) -> Mapping[str, Any]:
     """The answer's data."""
     match response:
         case BadToken():
             raise _not_admin("Vault does not know it")
         case Denied():
-            raise _not_admin("Vault denies it one of these calls")
+            raise _not_admin(f"Vault denies {request}")
         case Missing():
             raise NotThere
         case Invalid():

@@ -11,7 +11,7 @@ from vault_ticket_plugin.vault.judgement import BadToken, Denied
 from vault_ticket_plugin.vault.messages import Invalid, Missing, Ok, VaultRequest
 from vault_ticket_plugin.vault.session import VaultSession
 
-Judge = Callable[[Ok | Missing | Invalid | BadToken | Denied], Any]
+Judge = Callable[[Ok | Missing | Invalid | BadToken | Denied, VaultRequest], Any]
 
 
 def hvac_client(session: VaultSession, deadline: Deadline, judge: Judge, *, anonymous: bool = False) -> Any:
@@ -23,7 +23,7 @@ def hvac_client(session: VaultSession, deadline: Deadline, judge: Judge, *, anon
         def request(self, method: str, url: str, json: Mapping[str, Any] | None = None, **_: object) -> Any:
             path = unquote(url.removeprefix("/v1/"))  # the session quotes it
             request = VaultRequest(method.upper(), path, json, anonymous=anonymous)
-            return judge(session.ask(request, deadline))
+            return judge(session.ask(request, deadline), request)
 
         def get_login_token(self, response: Any) -> Any:
             return response["auth"]["client_token"]

@@ -11,7 +11,7 @@ from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import Auth
 from vault_ticket_plugin.vault.hvac_adapter import hvac_client
 from vault_ticket_plugin.vault.judgement import BadToken, Denied
-from vault_ticket_plugin.vault.messages import Invalid, Ok, VaultResponse
+from vault_ticket_plugin.vault.messages import Invalid, Ok, VaultRequest, VaultResponse
 from vault_ticket_plugin.vault.session import Login, VaultSession
 
 # Both servers' user lockout: after five wrong logins, by default.
@@ -26,7 +26,7 @@ def log_in_by_hvac(
 
     where, hint = f"auth/{auth.mount}", f"Check {keys} and mount in the configuration, and the role in Vault."
 
-    def judge(response: VaultResponse | BadToken | Denied) -> Any:
+    def judge(response: VaultResponse | BadToken | Denied, _request: VaultRequest) -> Any:
         if isinstance(response, Ok) and "auth" in response.body:
             return response.body
         raise _failure(response, auth.method, where, hint)
