@@ -33,7 +33,7 @@ class DoctorContext:
     """An agent's configuration file, if one was named."""
 
     @property
-    def alone(self) -> bool:
+    def daemon_only(self) -> bool:
         """Whether a daemon is asked, and no Vault is configured beside it."""
         return not self.settings.vault.address
 

@@ -11,7 +11,7 @@ from vault_ticket_plugin.host import daemon_client
 
 def daemon(context: DoctorContext) -> Finding:
     """It is there, does its work, and gives us a ticket. Where Vault can be asked too, it is not needed."""
-    path, alone = context.settings.socket, context.alone
+    path, daemon_only = context.settings.socket, context.daemon_only
     if path is None:
         return skipped("no socket is configured")
 
@@ -21,10 +21,10 @@ def daemon(context: DoctorContext) -> Finding:
     except daemon_client.NoAnswer as nothing:
         told = f"the daemon at unix:{path} gives no answer: {nothing}"
         hint = "Start it (`vault-ticket daemon`), and check `socket` here and `listen` there."
-        return failed(told, hint, VaultUnreachable.exit_code) if alone else warned(f"{told}; Vault is asked", hint)
+        return failed(told, hint, VaultUnreachable.exit_code) if daemon_only else warned(f"{told}; Vault is asked", hint)
     except daemon_client.NotAllowed:
         error = daemon_client.denied(path, context.profile.name)
-        if alone:
+        if daemon_only:
             return failed(error.message, error.hint, VaultDenied.exit_code)
         return warned(f"{error.message}; Vault is asked", error.hint)
 

@@ -80,7 +80,7 @@ def journal(context: DoctorContext) -> Finding:
 
 
 def login_files(context: DoctorContext) -> Finding:
-    if context.alone:
+    if context.daemon_only:
         return skipped("no Vault is configured to log in to")
     auth = context.settings.vault.auth
     found = [path for path in (auth.secret_id_file, auth.token_file) if path]

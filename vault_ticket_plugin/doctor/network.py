@@ -67,7 +67,7 @@ class Target:
 
 def vault(context: DoctorContext) -> Target | Finding:
     settings = context.settings.vault
-    if context.alone:
+    if context.daemon_only:
         return skipped("no Vault address is configured: the daemon is asked", blocks=True)
     correct = "Check VAULT_ADDR or `address` under [vault]"
     return Target(settings.address, settings.tls, correct, VaultUnreachable.exit_code, settings.unix_socket)
@@ -75,7 +75,7 @@ def vault(context: DoctorContext) -> Target | Finding:
 
 def endpoint(context: DoctorContext) -> Target | Finding:
     profile = context.profile
-    if context.role == "reader" or context.alone:
+    if context.role == "reader" or context.daemon_only:
         whom = "a reader" if context.role == "reader" else "whoever asks a daemon"
         return skipped(f"{whom} never asks the token endpoint")
     correct = f"Check token_url of profile {profile.name}"
