@@ -4,9 +4,9 @@ A cache entry is a text of lines. It says by itself under which configuration fi
 how long it is good for, and what each simple format prints, so that nothing here parses, formats or decides:
 
     vault-ticket 1
-    <configuration: path, size, mtime, inode>
-    <key of the environment>
-    <identity of the ticket>
+    <configuration version: path, size, mtime, inode>
+    <environment key>
+    <ticket key>
     <wall clock> <monotonic clock> <seconds until the soft window> <seconds usable> <Vault's time then>
     <the ticket as JSON>
     <format>\t<what it prints>           (one line a format)

@@ -13,7 +13,9 @@ from vault_ticket_plugin.settings.vault import Auth
 
 def context(secret_id: Path) -> DoctorContext:
     auth = Auth(method="approle", secret_id_file=str(secret_id))
-    return cast(DoctorContext, SimpleNamespace(daemon_only=False, settings=SimpleNamespace(vault=SimpleNamespace(auth=auth))))
+    return cast(
+        DoctorContext, SimpleNamespace(daemon_only=False, settings=SimpleNamespace(vault=SimpleNamespace(auth=auth)))
+    )
 
 
 def test_a_secret_id_that_systemd_keeps_is_not_open_though_its_mode_says_so(

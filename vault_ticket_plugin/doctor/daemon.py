@@ -21,7 +21,9 @@ def daemon(context: DoctorContext) -> Finding:
     except daemon_client.NoAnswer as nothing:
         told = f"the daemon at unix:{path} gives no answer: {nothing}"
         hint = "Start it (`vault-ticket daemon`), and check `socket` here and `listen` there."
-        return failed(told, hint, VaultUnreachable.exit_code) if daemon_only else warned(f"{told}; Vault is asked", hint)
+        return (
+            failed(told, hint, VaultUnreachable.exit_code) if daemon_only else warned(f"{told}; Vault is asked", hint)
+        )
     except daemon_client.NotAllowed:
         error = daemon_client.denied(path, context.profile.name)
         if daemon_only:

@@ -47,8 +47,8 @@ def journal(context: DoctorContext) -> Finding:
     runtime = _open(environment.runtime_path(context.environ))
     try:
         names = set(runtime.names()) if runtime else set()
-        identity = context.settings.grant_key(context.profile)
-        waiting = Journal(runtime, state).waiting(context.profile.name, identity)
+        grant_key = context.settings.grant_key(context.profile)
+        waiting = Journal(runtime, state).waiting(context.profile.name, grant_key)
     finally:
         if runtime:
             runtime.close()
