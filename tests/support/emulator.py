@@ -22,13 +22,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from tests.support.faults import Fault
 from tests.support.grants import Counts, Grants, OAuthError, Policy
+from tests.support.http_server import EndableServer
 from tests.support.process import free_port
 
 
@@ -166,39 +167,15 @@ class Emulator:
                 self._seen.in_flight -= 1
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
-
+class _Server(EndableServer):
     def __init__(self, emulator: Emulator, tls: ssl.SSLContext | None) -> None:
         self.emulator = emulator
         self.stopping = threading.Event()
-        self._tls = tls
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", emulator.port), _Handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        if self._tls:  # the handshake is left to the connection's own thread
-            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        self._open.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
+        super().__init__(emulator.port, _Handler, tls)
 
     def end(self) -> None:
         self.stopping.set()
-        self.shutdown()
-        self.server_close()
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        super().end()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,53 +1,24 @@
 """HTTP for the server in HashiCorp's words: connections that are kept, and answers framed as the real server's."""
 
 import http.client
-import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
 from tests.support.hashicorp_words import Answer, Asked, Headers
+from tests.support.http_server import EndableServer
 
 # Of one connection only, or made anew.
 OWN = {"connection", "keep-alive", "content-length", "transfer-encoding", "te", "expect"}
 
 
-class Proxy(ThreadingHTTPServer):
+class Proxy(EndableServer):
     """Gives each call to `answer` and sends what it returns; hangs up where it raises that nobody is there."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
 
     def __init__(self, port: int, answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None) -> None:
         self.answer = answer
-        self._tls = tls
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        if self._tls:  # the handshake is left to the connection's own thread
-            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        self._open.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
-
-    def end(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        super().__init__(port, _Handler, tls)
 
 
 class _Handler(BaseHTTPRequestHandler):
