@@ -537,6 +537,15 @@ def test_a_short_retry_after_is_waited_out(world: World) -> None:
     assert world.time.now - before >= 3
 
 
+def test_a_retry_after_that_leaves_no_time_for_another_try_is_not_waited_out(world: World) -> None:
+    world.seed()
+    one, before = process(world), world.time.now
+    one.endpoint.next = [Fault("busy", retry_after=PROFILE.request_timeout * 0.9)]
+    with pytest.raises(EndpointUnavailable):
+        one.refresh()
+    assert world.time.now == before
+
+
 def test_a_long_retry_after_is_kept_for_every_host(world: World) -> None:
     world.seed()
     one, began = process(world), world.time.now

@@ -16,6 +16,7 @@ from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Grant, Notes
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh import grant_document
 from vault_ticket_plugin.refresh.notes import raise_known_failure, unresolved_spend
+from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Claims:
         A release that fails is no failure of ours: the claim ends by itself.
         """
         deadline = deadline.at_least(WRAP_UP_SECONDS)
+        backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         grant, same = claimed.grant, True
         try:
             while True:
@@ -107,7 +109,7 @@ class Claims:
                     self.store.write(self.profile.grant, freed.document, grant.version, deadline)
                     return same
                 except CasMismatch:
-                    if deadline.passed():
+                    if not backoff.sleep():
                         return same
 
                 grant = self._read(deadline)

@@ -10,6 +10,7 @@ from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
 from vault_ticket_plugin.errors import CasMismatch
 from vault_ticket_plugin.model import Document, LiveTicket, Location, Ticket
 from vault_ticket_plugin.ports import KvStore
+from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -57,6 +58,7 @@ def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersio
         log.info("published at %s, good until %s", where, data["expires_at"])
         return
 
+    backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
     while True:
         remaining = float(int(ticket.left(store.now())))
         if remaining < 1:
@@ -70,7 +72,7 @@ def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersio
             log.info("published at %s, good until %s", where, data["expires_at"])
             return
         except CasMismatch:
-            if deadline.passed():
+            if not backoff.sleep():
                 raise
 
             # Somebody else has published, or ours has arrived after all.

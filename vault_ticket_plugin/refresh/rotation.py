@@ -10,11 +10,9 @@ from vault_ticket_plugin.model import CLOCK_STEP, Doubt, Grant
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh import grant_document
 from vault_ticket_plugin.refresh.journal import Entry
+from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 
 log = logging.getLogger(__name__)
-
-# Between two looks at a standby that lags: by 0.1 s at worst, as was seen on a quiet machine.
-CATCH_UP_INITIAL, CATCH_UP_MAX = 0.05, 0.5
 
 
 def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) -> Grant | None:
@@ -23,6 +21,7 @@ def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) 
     `known`: the grant as last read or written, to spare a read. Raises what the store raises; the token is then
     not saved.
     """
+    backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
     while True:
         grant = known or _read_since(store, entry, deadline)
         if grant.refresh_token == entry.refresh_token:
@@ -36,7 +35,7 @@ def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) 
             log.info("the rotated refresh token is saved at %s", entry.where)
             return rotated._replace(version=version)
         except CasMismatch:
-            if deadline.passed():
+            if not backoff.sleep():
                 raise
             known = None  # somebody edited the document, or took over our claim
 

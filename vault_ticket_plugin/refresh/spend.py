@@ -57,11 +57,7 @@ def spend(
         except EndpointUnavailable as error:
             # The last try of all, cut short by the end of the time, tells less than the one before it.
             failed = failed if failed is not None and budget.passed() else error
-            wait = error.retry_after or 0.0
-            if wait >= budget.left():
-                return SpendFailure(lost or failed, lost is not None)
-            clock.sleep(wait)
-            if not backoff.sleep():
+            if not backoff.sleep(error.retry_after or 0.0):
                 return SpendFailure(lost or failed, lost is not None)
 
         except VaultTicketError as error:

@@ -11,6 +11,7 @@ from vault_ticket_plugin.model import ClientIdentity, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path
 from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -98,12 +99,13 @@ class StoreGrant:
         self.journal.remove(entry)
 
     def _write(self, refresh_token: Secret, client: ClientIdentity, version: int, deadline: Deadline) -> None:
+        backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         while True:
             document = grant_document.new_document(refresh_token, client, self.store.now())
             try:
                 self.store.write(self.profile.grant, document, version, deadline)
                 return
             except CasMismatch:
-                if deadline.passed():
+                if not backoff.sleep():
                     raise
                 version = self.store.current_version(self.profile.grant, deadline)
