@@ -92,8 +92,8 @@ def test_in_the_soft_window_nobody_waits_for_another_process_of_this_host(world:
     host = world.host()
     host.process().get()
     world.wait(3000)
-    with host.process().issuer.lock.queued() as try_lock:
-        assert try_lock()
+    with host.process().issuer.lock.queued() as turn:
+        assert turn.take()
         one, before = host.process(), world.time.now
         assert one.get() == "ticket-1"
     assert one.store.calls == []
@@ -118,8 +118,8 @@ def test_behind_another_process_of_this_host_its_ticket_is_used(world: World) ->
     world.seed()
     host = world.host()
     first, second = host.process(), host.process()
-    with first.issuer.lock.queued() as try_lock:
-        assert try_lock()
+    with first.issuer.lock.queued() as turn:
+        assert turn.take()
 
         def finish(seconds: float) -> None:
             world.wait(seconds)
@@ -135,8 +135,8 @@ def test_behind_another_process_of_this_host_its_ticket_is_used(world: World) ->
 def test_behind_another_process_patience_ends_with_the_callers_deadline(world: World) -> None:
     world.seed()
     host = world.host()
-    with host.process().issuer.lock.queued() as try_lock:
-        assert try_lock()
+    with host.process().issuer.lock.queued() as turn:
+        assert turn.take()
         before = world.time.now
         with pytest.raises(Busy, match="this host"):
             host.process().get(timeout=4)

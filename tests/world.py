@@ -19,6 +19,7 @@ from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import ClientIdentity, Demand, Grant, Notes, Ticket
 from vault_ticket_plugin.refresh import grant_document, leased_path
+from vault_ticket_plugin.refresh.carrier import InPlace, Patient
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.refresh.transaction import Transaction
@@ -145,6 +146,7 @@ class FakeProcess:
             profile=profile,
             connect=lambda: self.store,
             transact=lambda: self.transaction,
+            carrier=InPlace,
             cache=self.cache,
             lock=HostLock(host.runtime, f"{profile.name}.lock"),
             journal=host.journal,
@@ -171,9 +173,9 @@ class FakeProcess:
         """The refresh transaction alone, after one look at the leased path."""
         deadline = self.deadline(timeout)
         seen = leased_path.look(self.store, self.profile.ticket, deadline)
-        live = self.transaction.refresh(seen, demand or Demand(), deadline, patient)
+        live = self.transaction.refresh(seen, demand or Demand(), deadline, patient, Patient())
         return live.ticket.access_token.reveal()
 
     def store_token(self, token: str, verify: bool = True) -> Ticket | None:
         """As `vault-ticket store`."""
-        return self.storing.store_token(Secret(token), ClientIdentity(CLIENT), verify, self.deadline())
+        return self.storing.store_token(Secret(token), ClientIdentity(CLIENT), verify, self.deadline(), Patient())

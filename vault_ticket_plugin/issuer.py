@@ -27,10 +27,12 @@ from vault_ticket_plugin.errors import (
 )
 from vault_ticket_plugin.host.cache import Cache
 from vault_ticket_plugin.host.flight import Flight
-from vault_ticket_plugin.host.lock import HostLock
+from vault_ticket_plugin.host.lock import HeldLock, HostLock, Turn
 from vault_ticket_plugin.model import Demand, Freshness, LiveTicket, Ticket
 from vault_ticket_plugin.refresh import leased_path
+from vault_ticket_plugin.refresh.carrier import Carrier, Waiter, goes_on
 from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.settings.profile import Profile
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Issuer:
     """Brings Vault once it is needed."""
     transact: Callable[[], Transaction]
     """Brings what refreshes, likewise."""
+    carrier: Callable[[], Carrier]
+    """Brings who carries a spend, so that it outlives us."""
     cache: Cache
     lock: HostLock
     journal: Journal
@@ -83,13 +87,18 @@ class Issuer:
 
     def issue(self, demand: Demand, deadline: Deadline) -> LiveTicket:
         """The same in silence, for a caller that looks at the problem. It may live less than is asked for."""
-        return self.flight.share((demand.min_ttl, demand.force), lambda: self._issue(demand, deadline))
+        try:
+            return self.flight.share(
+                (demand.min_ttl, demand.force), lambda: self._issue(demand, deadline), deadline.left()
+            )
+        except TimeoutError:
+            raise goes_on() from None
 
     def replay(self, deadline: Deadline) -> None:
         """Bring what an earlier run could not save into Vault, unless another process here is at it."""
         if self._journal_waits():
-            with self.lock.queued() as try_lock:
-                if try_lock():
+            with self.lock.queued() as turn:
+                if turn.take():
                     self._replay(self.connect(), deadline)
 
     # -- the way of one call
@@ -102,9 +111,9 @@ class Issuer:
             return remembered
 
         # One process of this host goes on to Vault. The others queue, and use what it brings.
-        with self.lock.queued() as try_lock:
-            brought = self._queue(try_lock, demand, deadline)
-            return brought or self._ask(demand, deadline)
+        with self.lock.queued() as turn:
+            brought = self._queue(turn, demand, deadline)
+            return brought or self._ask(turn, demand, deadline)
 
     def _remembered(self, cached: LiveTicket | None, demand: Demand, waiting: bool = False) -> LiveTicket | None:
         """A ticket that needs no look at Vault. Raises what failed a moment ago if there is none.
@@ -125,15 +134,14 @@ class Issuer:
             return None
         if cached and cached.usable(self.clock.monotonic()):
             return cached._replace(problem=failure)
-        nothing_kept = self.cache.folder is None or not self.cache.tickets
-        if nothing_kept and not isinstance(failure, VaultUnreachable | VaultDenied):
-            return None  # the leased path may have a usable ticket
+        if not isinstance(failure, VaultUnreachable | VaultDenied) and self.cache.look_is_due():
+            return None  # the leased path may have a usable ticket: another host's spend may have worked
         raise failure
 
-    def _queue(self, try_lock: Callable[[], bool], demand: Demand, deadline: Deadline) -> LiveTicket | None:
+    def _queue(self, turn: Turn, demand: Demand, deadline: Deadline) -> LiveTicket | None:
         """None once it is our turn, and nothing was brought meanwhile."""
         backoff = deadline.backoff(QUEUE_INITIAL, QUEUE_MAX)
-        while not try_lock():
+        while not turn.take():
             brought = self._remembered(self.cache.ticket(), demand, waiting=True)
             if brought is not None:
                 return brought
@@ -144,12 +152,12 @@ class Issuer:
                 )
         return self._remembered(self.cache.ticket(), demand)
 
-    def _ask(self, demand: Demand, deadline: Deadline) -> LiveTicket:
+    def _ask(self, turn: Turn, demand: Demand, deadline: Deadline) -> LiveTicket:
         """It is our turn: read where a ticket may be, then spend. What fails is remembered."""
         best = self._if_usable(self.cache.ticket())
         if self.ask_daemon is None or demand.force:
             self.connect()  # what can't even be begun is no failure to remember
-        known = None if demand.force else self.cache.failure()  # `_remembered` raised it, unless nothing is cached
+        known = None if demand.force else self.cache.failure()  # `_remembered` raised it, unless a look is due
         try:
             # May I read? Each source may bring a better one; the first that is enough ends it.
             heard = self._from_daemon(demand, self._patience(best, deadline))
@@ -172,24 +180,44 @@ class Issuer:
                 self._keep(best)
                 if self._is_enough(best, demand, Freshness.FRESH):
                     return self._done(best)
+        except VaultTicketError as error:
+            self._remember(error)
+            return self._instead(best, error)
 
-            # May I spend? Not again so soon after it has failed.
+        # May I spend? Not again so soon after it has failed. And is anything wrong? That keeps no usable ticket back.
+        try:
             if known is not None:
                 raise known
             patient = self._freshness(best, demand) > Freshness.SOFT
-            handed = self.transact().refresh(seen, demand, deadline, patient)
-
-        # Is anything wrong? That never keeps a usable ticket back.
+            return self._carry_out(seen, demand, deadline, patient, turn.hand_over(), self._patience(best, deadline))
         except VaultTicketError as error:
-            if not isinstance(error, Busy) and error is not known:
-                self.cache.remember(error)
-            if self._if_usable(best) is None or best is None:
-                raise
-            return best._replace(problem=error)
+            return self._instead(best, error)
 
-        if handed.shared:
-            self._keep(handed)
-        return self._done(handed)
+    def _carry_out(
+        self,
+        seen: LeasedVersion,
+        demand: Demand,
+        deadline: Deadline,
+        patient: bool,
+        lock: HeldLock | None,
+        patience: Deadline,
+    ) -> LiveTicket:
+        """Spend, or get what another holder's spend brings. It goes on without us; we wait for it with `patience`.
+
+        What comes of it is remembered there, before we hear of it.
+        """
+
+        def job(caller: Waiter) -> LiveTicket:
+            try:
+                handed = self.transact().refresh(seen, demand, deadline, patient, caller)
+            except VaultTicketError as error:
+                self._remember(error)
+                raise
+            if handed.shared:
+                self._keep(handed)
+            return self._done(handed)
+
+        return self.carrier().carry(job, lock, patience)
 
     # -- its parts
 
@@ -210,6 +238,17 @@ class Issuer:
 
     def _if_usable(self, live: LiveTicket | None) -> LiveTicket | None:
         return live if live is not None and live.usable(self.clock.monotonic()) else None
+
+    def _instead(self, best: LiveTicket | None, error: VaultTicketError) -> LiveTicket:
+        """The best that there is, with what is wrong. Raises that if there is none any more."""
+        usable = self._if_usable(best)
+        if usable is None:
+            raise error
+        return usable._replace(problem=error)
+
+    def _remember(self, error: VaultTicketError) -> None:
+        if not isinstance(error, Busy):
+            self.cache.remember(error)
 
     def _newer(self, one: LiveTicket | None, other: LiveTicket | None) -> LiveTicket | None:
         """The one that lasts longer; `other` if they last alike."""

@@ -18,6 +18,7 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.model import Claim, ClientIdentity
+from vault_ticket_plugin.refresh.carrier import Patient
 from vault_ticket_plugin.secret import Secret
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
@@ -79,7 +80,9 @@ def test_a_wrong_client_changes_nothing(world: World) -> None:
     before = world.seed()
     one = desk(world)
     with pytest.raises(ClientRejected):
-        one.storing.store_token(Secret(world.server.issue()), ClientIdentity("another"), True, one.deadline())
+        one.storing.store_token(
+            Secret(world.server.issue()), ClientIdentity("another"), True, one.deadline(), Patient()
+        )
     assert world.token == before
 
 

@@ -12,6 +12,7 @@ from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.model import ClientIdentity
+from vault_ticket_plugin.refresh.carrier import Waiter
 from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.wiring import Wiring, wired
 
@@ -58,11 +59,16 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             grant_key=settings.grant_key(wanted),
             clock=wiring.clock,
         )
-        try:
-            storing.store_token(token, ClientIdentity(client), not no_verify, deadline)
-        finally:
-            # Where it failed, too: a journal may wait now, and what is cached must not hide it.
-            wiring.cache(wanted).forget()
+        cache = wiring.cache(wanted)
+
+        def job(caller: Waiter) -> None:
+            try:
+                storing.store_token(token, ClientIdentity(client), not no_verify, deadline, caller)
+            finally:
+                # Where it failed, too: a journal may wait now, and what is cached must not hide it.
+                cache.forget()
+
+        wiring.carrier.carry(job, None, deadline)
 
         proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
         terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vault_ticket_plugin import environment, formats, warm
 from vault_ticket_plugin.clock import Clock
@@ -21,6 +21,9 @@ from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
+
+# Between two looks at the leased path while a failure of the token endpoint is remembered.
+LOOK_SECONDS = 1.0
 
 
 class LastFailure(NamedTuple):
@@ -58,6 +61,10 @@ class Cache:
     def _failure_name(self) -> str:
         return f"{self.profile}-{self.ticket_key}.failure"
 
+    @property
+    def _look_name(self) -> str:
+        return f"{self.profile}-{self.ticket_key}.look"
+
     # -- tickets
 
     def ticket(self) -> LiveTicket | None:
@@ -69,13 +76,7 @@ class Cache:
             if lines[0] != warm.MAGIC or lines[3] != self.ticket_key:
                 return None
             wall, monotonic, _fresh, _usable, then = (float(part) for part in lines[4].split(" "))
-            plain = json.loads(lines[5])
-            ticket = Ticket(
-                Secret(str(plain["access_token"])),
-                str(plain["token_type"]),
-                float(plain["issued_at"]),
-                float(plain["expires_at"]),
-            )
+            ticket = ticket_from_plain(json.loads(lines[5]))
             if not all(map(math.isfinite, (wall, monotonic, then, ticket.issued_at, ticket.expires_at))):
                 raise ValueError("a time that is none")
         except (OSError, ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
@@ -96,17 +97,11 @@ class Cache:
         until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
         times = (self.clock.wall(), now, max(0.0, until_soft), left - CLOCK_STEP, live.vault_time(now))
 
-        plain = {
-            "access_token": ticket.access_token.reveal(),
-            "token_type": ticket.token_type,
-            "issued_at": ticket.issued_at,
-            "expires_at": ticket.expires_at,
-        }
         nothing_else = FormatContext(Profile.standard(self.profile))
         lines = [
             *(warm.MAGIC, self.config_version, self.environment_key, self.ticket_key),
             " ".join(repr(one) for one in times),
-            json.dumps(plain),
+            json.dumps(ticket_to_plain(ticket)),
             *(f"{name}\t{formats.load(name).render(ticket, nothing_else)}" for name in formats.CACHEABLE),
         ]
         self._write(self._name, "\n".join(lines) + "\n")
@@ -115,7 +110,7 @@ class Cache:
         """Forget the profile's tickets and failures under any login, as after `store` and `revoke`."""
         if self.folder is not None:
             for name in self.folder.names():
-                if name.rpartition("-")[0] == self.profile and name.endswith((".ticket", ".failure")):
+                if name.rpartition("-")[0] == self.profile and name.endswith((".ticket", ".failure", ".look")):
                     self.folder.remove(name)
 
     # -- failures
@@ -130,6 +125,22 @@ class Cache:
         if error.retry_after is not None:
             error.retry_after = max(0.0, error.retry_after - last.age)
         return error
+
+    def look_is_due(self) -> bool:
+        """Whether nobody on this host has looked at Vault for a second, in spite of a failure that is remembered.
+
+        A caller in a loop then costs Vault one read a second. Where nothing is remembered each call looks.
+        """
+        if self.folder is None or not self.tickets:
+            return True
+        try:
+            age = self.clock.monotonic() - float(self.folder.read(self._look_name) or "-inf")
+        except (OSError, ValueError):
+            age = LOOK_SECONDS
+        if 0 <= age < LOOK_SECONDS:
+            return False
+        self._write(self._look_name, repr(self.clock.monotonic()))
+        return True
 
     def remember(self, error: VaultTicketError) -> None:
         """Begin or lengthen the cooldown."""
@@ -174,6 +185,26 @@ class Cache:
             self.folder.write(name, text)
         except OSError as error:
             log.info("nothing is remembered: %s", error.strerror)
+
+
+def ticket_to_plain(ticket: Ticket) -> dict[str, str | float]:
+    """As JSON has it, for another process of this user; `ticket_from_plain` reads it back."""
+    return {
+        "access_token": ticket.access_token.reveal(),
+        "token_type": ticket.token_type,
+        "issued_at": ticket.issued_at,
+        "expires_at": ticket.expires_at,
+    }
+
+
+def ticket_from_plain(plain: Mapping[str, Any]) -> Ticket:
+    """ValueError, KeyError or TypeError if it is no such thing."""
+    return Ticket(
+        Secret(str(plain["access_token"])),
+        str(plain["token_type"]),
+        float(plain["issued_at"]),
+        float(plain["expires_at"]),
+    )
 
 
 def open_runtime(environ: Mapping[str, str]) -> Folder | None:

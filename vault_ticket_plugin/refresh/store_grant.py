@@ -10,6 +10,7 @@ from vault_ticket_plugin.errors import CasMismatch, SaveFailed, VaultDenied, Vau
 from vault_ticket_plugin.model import ClientIdentity, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path
+from vault_ticket_plugin.refresh.carrier import Waiter
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 from vault_ticket_plugin.secret import Secret
@@ -30,11 +31,12 @@ class StoreGrant:
     clock: Clock
 
     def store_token(
-        self, refresh_token: Secret, client: ClientIdentity, verify: bool, deadline: Deadline
+        self, refresh_token: Secret, client: ClientIdentity, verify: bool, deadline: Deadline, caller: Waiter
     ) -> Ticket | None:
         """The ticket that proving it brought, published where we may; None without `verify`.
 
-        Nothing is changed in Vault where the token turns out to be bad, or where we may not write.
+        Nothing is changed in Vault where the token turns out to be bad, or where we may not write. Once it is proven
+        nobody's patience counts any more.
         """
         where = self.profile.grant
         version = self.store.current_version(where, deadline)
@@ -44,6 +46,7 @@ class StoreGrant:
                 "Storing needs `create` and `update` there (policies/ticket-operator.hcl). Nothing was spent.",
             )
 
+        caller.commit()
         if not verify:
             self._write(refresh_token, client, version, deadline)
             return None
@@ -51,6 +54,7 @@ class StoreGrant:
         # Proven first, and what it was rotated to is saved whatever else is wrong with the answer.
         started = self.store.now()
         answer = self.endpoint.refresh(refresh_token, client, deadline.within(self.profile.request_timeout))
+        deadline = Deadline.after(self.profile.claim_time, self.clock)
         self._save(refresh_token, client, version, answer, deadline)
         if answer.access_token is None:
             if answer.fault is not None:
@@ -89,7 +93,7 @@ class StoreGrant:
         self.journal.write(entry)
 
         try:
-            self._write(token, client, version, deadline.at_least(self.profile.claim_time))
+            self._write(token, client, version, deadline)
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             raise SaveFailed(
