@@ -34,7 +34,7 @@ OURS = {
     *("formats", "formats.interface", "formats.json_document", "formats.token", "formats.header", "formats.env"),
     *("formats.curl", "formats.google", "formats.terraform"),
     *("wiring", "issuer", "host", "host.cache", "host.lock", "host.flight"),
-    *("refresh", "refresh.journal", "refresh.leased_path", "refresh.retry", "ports"),
+    *("refresh", "refresh.carrier", "refresh.journal", "refresh.leased_path", "refresh.retry", "ports"),
     *(
         "vault",
         "vault.session",
@@ -46,6 +46,7 @@ OURS = {
         "vault.logins.token",
     ),
     *("vault.logins.credential", "transport", "transport.exchange", "transport.proxy"),
+    *("transport.tls", "transport.watchdog"),
 }
 # One that is asked for by its name.
 ONE_MORE = {"aws": {"formats.aws", "jwt"}, "kubernetes": {"formats.kubernetes"}}
