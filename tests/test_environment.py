@@ -95,7 +95,7 @@ def test_the_runtime_folder_is_in_the_sessions_else_systemds_else_the_systems(
     assert environment.runtime_path(both) == "/run/user/7/vault-ticket"
     assert environment.runtime_path({**both, "XDG_RUNTIME_DIR": ""}) == "/run/ours"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert environment.runtime_path({}) == "/run/vault-ticket"
+    assert environment.runtime_path({}) == environment.ROOT_RUNTIME
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/user/4711")
     assert environment.runtime_path({}) == "/run/user/4711/vault-ticket"
@@ -106,9 +106,10 @@ def test_the_runtime_folder_is_in_the_sessions_else_systemds_else_the_systems(
 def test_the_state_folder_is_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.state_path({"XDG_STATE_HOME": "/s"}) == "/s/vault-ticket"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert environment.state_path({"HOME": "/root"}) == "/var/lib/vault-ticket"
+    assert environment.state_path({"HOME": "/root"}) == environment.ROOT_STATE
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     assert environment.state_path({"HOME": "/home/a"}) == "/home/a/.local/state/vault-ticket"
+    assert environment.state_path({"STATE_DIRECTORY": "/s/ours:/s/more", "HOME": "/home/a"}) == "/s/ours"
 
 
 class TestSignature:

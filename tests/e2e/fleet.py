@@ -1,5 +1,6 @@
 """Many hosts with one profile, under the helper's policy: each has folders and perhaps a configuration of its own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from tests.e2e.site import CLIENT, Site
 from tests.support.bao import Server
-from tests.support.cli import Host, Result, finish
+from tests.support.cli import USERS_FOLDERS, Host, Result, finish
 from tests.support.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ class Fleet(Site):
     def crash(self, name: str, moment: str, env: Mapping[str, str] | None = None) -> Result:
         """A `get` on that host that dies by SIGKILL at this moment (tests/support/crash.py)."""
         command = ["-m", "tests.support.crash", moment, "get", self.profile, "--format", "token"]
-        more = {"PYTHONPATH": str(ROOT)} | dict(env or {})
+        more = {"PYTHONPATH": f"{ROOT}{os.pathsep}{USERS_FOLDERS}"} | dict(env or {})
         return self.host(name).run(*command, env=more, command=sys.executable)
 
     def journals(self, name: str) -> list[Path]:

@@ -108,6 +108,7 @@ def test_where_the_disk_does_not_take_it_either_it_is_74(gone: Fleet, server: Di
     state = gone.host("web-1").state
     state.rmdir()
     state.write_text("a file where the folder should be")
+    (gone.host("web-1").home / ".local").touch()  # nor is there one that follows from the user alone
     result = lose_vault(gone, server, "sealed")
     assert (result.code, result.out) == (74, "")
     (journal,) = gone.host("web-1").runtime.rglob("*.journal")

@@ -20,6 +20,8 @@ from vault_ticket_plugin.wiring import wired
 
 # With the default timeout, and the time to give a Vault token back, below the 30 s after which an agent kills us.
 OVERTIME = 7.0
+# For a refresh token that an earlier run could not save, once the ticket is out.
+SETTLE_SECONDS = 3.0
 # Between two tries of --wait.
 WAIT_INITIAL, WAIT_MAX = 1.0, 4.0
 
@@ -105,6 +107,7 @@ def get(
                 terminal.show_ticket(live.ticket, form, context)
             else:
                 terminal.show_credential(text_of(wiring.wrap(live.ticket, wrap, deadline)) + "\n")
+            issuer.save_what_waits(Deadline.after(SETTLE_SECONDS))
 
 
 def _deadline(timeout: float) -> Deadline:

@@ -106,7 +106,12 @@ def _path(value: object) -> str:
     text, folder = text_value(value), os.environ.get(CREDENTIALS)
     if folder and text.startswith(f"${CREDENTIALS}/"):
         return folder + text.removeprefix(f"${CREDENTIALS}")
-    return os.path.expanduser(text)
+    if text != "~" and not text.startswith("~/"):
+        return os.path.expanduser(text)
+    home = environment.home(os.environ)
+    if home is None:
+        raise ValueError("a path without ~, which stands for no folder here: HOME is not set")
+    return home + text.removeprefix("~")
 
 
 def _flag(value: object) -> bool:
