@@ -92,6 +92,7 @@ class JournalFolders:
                 names = _signposts(folder)
                 if _name(path) in names:
                     return
+
                 if len(names) >= MAX_SIGNPOSTS:
                     names = [name for name in names if not _is_stale(folder, name)]
                 if len(names) < MAX_SIGNPOSTS:
