@@ -147,17 +147,22 @@ class TestLatest:
         first = ENTRY._replace(spent=Secret("a-1").fingerprint(), refresh_token=Secret("a-2"))
         journal.write(first)
         journal.write(SEED._replace(spent=Secret("a-2").fingerprint(), refresh_token=Secret("a-3")))
-        assert journal.latest(Secret("a-1")) == Secret("a-3")
+        assert journal.latest(Secret("a-1"), ADDRESS) == Secret("a-3")
 
     def test_it_is_the_token_itself_where_nothing_is_known(self, journal: Journal) -> None:
         journal.write(ENTRY)
-        assert journal.latest(Secret("b-1")) == Secret("b-1")
+        assert journal.latest(Secret("b-1"), ADDRESS) == Secret("b-1")
+
+    def test_one_that_can_not_be_read_may_know_better(self, journal: Journal, runtime: Folder) -> None:
+        runtime.write(f"seed-{ADDRESS.document}-{'0' * 16}.journal", "{")
+        with pytest.raises(StoredDataInvalid, match="can't be read"):
+            journal.latest(Secret("a-1"), ADDRESS)
 
     def test_a_circle_ends(self, journal: Journal) -> None:
         """A server that gives an old one again."""
         journal.write(ENTRY._replace(spent=Secret("a-1").fingerprint(), refresh_token=Secret("a-2")))
         journal.write(ENTRY._replace(spent=Secret("a-2").fingerprint(), refresh_token=Secret("a-1")))
-        assert journal.latest(Secret("a-1")) == Secret("a-1")
+        assert journal.latest(Secret("a-1"), ADDRESS) == Secret("a-1")
 
 
 class TestFormat:
@@ -400,10 +405,12 @@ class TestUnreadable:
         token = Secret("a-1")
         for name in (f"{token.fingerprint()}-{'0' * 16}", f"seed-{ADDRESS.document}-{'0' * 16}", f"x-{ADDRESS.key}"):
             runtime.write(f"{name}.journal", "{")
-            assert [found.path for found in journal.concerning(token, ADDRESS)] == [f"{runtime.path}/{name}.journal"]
+            assert [found.path for found in journal.look() if found.concerns(token, ADDRESS)] == [
+                f"{runtime.path}/{name}.journal"
+            ]
             runtime.remove(f"{name}.journal")
         runtime.write("other-00aa00aa00aa00aa.journal", "{")
-        assert journal.concerning(token, ADDRESS) == []
+        assert not [found for found in journal.look() if found.concerns(token, ADDRESS)]
 
     def test_half_an_entry_that_a_killed_writer_left_is_none(self, journal: Journal, tmp_path: Path) -> None:
         """It is not in place yet, so nothing was done that relies on it."""

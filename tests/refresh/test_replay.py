@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from typing import Literal
+from unittest.mock import patch
 
 import pytest
 
@@ -400,6 +401,23 @@ class TestSeed:
         assert "with a token that may" in caught.value.hint
         assert settle(world)
         assert world.token == "b-1"
+
+    def test_of_two_the_later_is_saved_by_who_may_not_read(self, world: World) -> None:
+        world.seed("x-1")
+        process = world.host().process()
+        process.store.before = fail_once("read", VaultDenied("Vault denies GET", ""))
+        later = entry(world, "b-1", "b-2", "seed")._replace(at=world.time.now + 30)
+        assert settle(world, later, entry(world, kind="seed"), process=process)
+        assert world.token == "b-2"
+
+    def test_one_that_can_not_be_removed_forbids_nothing(self, world: World) -> None:
+        """The disk is read-only by now: it is found to be saved each time."""
+        world.seed(world.server.issue())
+        one = world.host().process()
+        one.host.journal.write(entry(world, "z-1", world.token, "seed"))
+        with patch.object(Journal, "remove"):
+            assert one.refresh() == "ticket-1"
+        assert "seed" in [waiting.kind for waiting in one.host.waiting()]
 
     def test_it_is_not_written_again_once_it_is_there(self, world: World) -> None:
         world.seed("a-2")

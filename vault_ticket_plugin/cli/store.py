@@ -48,7 +48,7 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
 
         deadline = Deadline.after(settings.timeout)
         # Given once more after it could not be saved, it is spent: what it was rotated to takes its place.
-        token = wiring.journal.latest(token)
+        token = wiring.journal.latest(token, settings.grant_address(wanted))
         wiring.issuer(wanted).save_what_waits(deadline)
 
         storing = StoreGrant(

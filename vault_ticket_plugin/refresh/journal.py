@@ -130,17 +130,28 @@ class Journal:
         """How many wait here, of all profiles."""
         return len(self.look())
 
-    def concerning(self, token: Secret, address: GrantAddress) -> list[Found]:
-        """What forbids spending this token of the grant at this address."""
-        return [found for found in self.look() if found.concerns(token, address)]
+    def has_successor(self, token: Secret) -> bool:
+        """Whether there is what this token was rotated to; the names alone tell."""
+        with self._folders.opened() as opened:
+            names = [name for folder in opened.folders for name in _entry_names(folder)]
+        return any(name.startswith(f"{token.fingerprint()}-") for name in names)
 
     def adopt(self, address: GrantAddress) -> list[Found]:
         """As `look`, and gives entries of older programs their names, as far as this address tells."""
         return [self._adopted(found, address) for found in self.look()]
 
-    def latest(self, token: Secret) -> Secret:
-        """What it was rotated to, as far as this journal knows; else itself."""
-        spent = {found.entry.spent: found.entry for found in self.look() if found.entry is not None}
+    def latest(self, token: Secret, address: GrantAddress) -> Secret:
+        """What it was rotated to, as far as this journal knows; else itself.
+
+        StoredDataInvalid if something can't be read that may know better.
+        """
+        spent: dict[str, Entry] = {}
+        for found in self.look():
+            if found.entry is not None:
+                spent[found.entry.spent] = found.entry
+            elif found.concerns(token, address):
+                raise found.trouble()
+
         while (entry := spent.pop(token.fingerprint(), None)) is not None:
             token = entry.refresh_token
         return token

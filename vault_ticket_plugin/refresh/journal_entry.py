@@ -159,6 +159,7 @@ def _entry(plain: Mapping[str, Any]) -> Entry:
         document=plain.get("document", ""),
         server=plain.get("server", ""),
     )
+
     texts: list[Any] = [token, entry.profile, entry.where.mount, entry.where.path, entry.claim, entry.server]
     names: list[Any] = [entry.spent, entry.grant, entry.document]  # parts of a file's name
     sound = (

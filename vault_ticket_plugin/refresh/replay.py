@@ -162,18 +162,20 @@ class Replay:
 
     def _settle_unseen(self, entries: Iterable[Entry], deadline: Deadline) -> None:
         """Who seeds need not be able to read: check-and-set tells whether the document is as `store` saw it."""
-        own = sorted(filter(self._is_own, entries), key=lambda entry: entry.at, reverse=True)
-        for entry in own:
-            if entry.kind == "rotation":
-                self.store.read(self.profile.grant, deadline)  # says that we may not
+        own = sorted(filter(self._is_own, entries), key=lambda entry: entry.at)
+        seeds = [entry for entry in own if entry.kind == "seed"]
+        if seeds:
             try:
-                self._seed(entry, entry.version, deadline)
+                self._seed(seeds[-1], seeds[-1].version, deadline)
             except CasMismatch:
                 raise CasMismatch(
                     f"{self.profile.grant} has changed since `store` ran, and our token may not read it",
                     f"Run `vault-ticket get {self.profile.name}` here with a token that may, or store a new one.",
                 ) from None
-            self._saved(entry)
+            for entry in seeds:  # the last one stands
+                self._saved(entry)
+        if len(own) > len(seeds):
+            self.store.read(self.profile.grant, deadline)  # says that we may not
 
     def _saved(self, entry: Entry) -> None:
         log.warning("a rotated refresh token, kept on this host until now, is saved in Vault")

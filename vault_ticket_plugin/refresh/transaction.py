@@ -89,7 +89,7 @@ class Transaction:
             claimed, seen = brought
 
             # What this token was rotated to may have come into the journal since: it is saved first.
-            if self.journal.concerning(claimed.grant.refresh_token, self.address):
+            if self.journal.has_successor(claimed.grant.refresh_token):
                 self.claims.release(claimed, claimed.grant.notes.released(), deadline)
                 continue
 
