@@ -82,6 +82,7 @@ class Journal:
             except OSError as error:
                 failed = error
                 continue
+
             if self._runtime is not None and self._runtime.path != path:
                 self._runtime.remove(entry.name)
                 self._folders.clear_signpost(self._runtime.path)
