@@ -136,6 +136,7 @@ def test_the_runtime_folder_is_in_the_sessions_else_systemds_else_the_systems(
     both = {"XDG_RUNTIME_DIR": "/run/user/7", "RUNTIME_DIRECTORY": "/run/ours:/run/other"}
     assert environment.runtime_path(both) == "/run/user/7/vault-ticket"
     assert environment.runtime_path({**both, "XDG_RUNTIME_DIR": ""}) == "/run/ours"
+    assert environment.runtime_path({"RUNTIME_DIRECTORY": "relative"}) == environment.users_runtime_paths()[0]
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert environment.runtime_path({}) == environment.ROOT_RUNTIME
     monkeypatch.setattr(os, "geteuid", lambda: 4711)

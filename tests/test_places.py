@@ -45,6 +45,13 @@ def test_each_is_there_once() -> None:
     assert places(LOGIN).runtime == (f"/run/user/{USER}/vault-ticket", f"/dev/shm/vault-ticket-{USER}")
 
 
+def test_roots_own_login_session_is_looked_into_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/user/0")
+    assert places({}).runtime == (environment.ROOT_RUNTIME, "/run/user/0/vault-ticket")
+    assert set(places({"XDG_RUNTIME_DIR": "/run/user/0"}).runtime) <= set(places({}).fixed)
+
+
 def test_roots_need_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(password_database, "home", lambda _user: pytest.fail("asked"))

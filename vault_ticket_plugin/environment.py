@@ -141,7 +141,8 @@ def _xdg(environ: Mapping[str, str], name: str) -> str:
 
 def _systemds(environ: Mapping[str, str], name: str) -> str:
     """The first folder of systemd's RuntimeDirectory= or StateDirectory=."""
-    return environ.get(name, "").partition(":")[0]
+    path = environ.get(name, "").partition(":")[0]
+    return path if path.startswith("/") else ""
 
 
 def runtime_path(environ: Mapping[str, str]) -> str:
@@ -157,13 +158,12 @@ def runtime_paths(environ: Mapping[str, str]) -> list[str]:
 
 
 def users_runtime_paths() -> list[str]:
-    """A login session's, which a call that lost its environment (sudo, cron) finds too, then the system's."""
+    """A login session's, which a call that lost its environment (sudo, cron) finds too, and the system's."""
     user = os.geteuid()
+    login = [f"/run/user/{user}/vault-ticket"] if os.path.isdir(f"/run/user/{user}") else []
     if user == 0:
-        return [ROOT_RUNTIME]
-    login = f"/run/user/{user}"
-    shared = f"/dev/shm/vault-ticket-{user}"  # noqa: S108 - Folder checks whose it is
-    return [f"{login}/vault-ticket", shared] if os.path.isdir(login) else [shared]
+        return [ROOT_RUNTIME, *login]
+    return [*login, f"/dev/shm/vault-ticket-{user}"]  # noqa: S108 - Folder checks whose it is
 
 
 def state_path(environ: Mapping[str, str]) -> str | None:
