@@ -13,7 +13,8 @@ ROOT = Path(vault_ticket_plugin.__file__).parent
 # From the ground up: a module imports from its own room and those before it. A folder is a room; flat modules that
 # share a line are one too.
 ROOMS = (
-    "__init__ errors secret durations environment folder secret_file core_dump warm clock log jwt",
+    "__init__ errors secret durations password_database environment places folder secret_file"
+    " core_dump warm clock log jwt",
     "model events ports",
     "settings",
     "helpers",
@@ -40,7 +41,7 @@ LIBRARIES = {
     "uvloop": "daemon.http_api.server",
 }
 REVEALING = (
-    "formats helpers secret_file host.cache refresh.journal refresh.grant_document refresh.leased_path"
+    "formats helpers secret_file host.cache refresh.journal_entry refresh.grant_document refresh.leased_path"
     " oauth.token_endpoint vault.logins vault.session vault.admin doctor.login doctor.ticket"
     " daemon.systemd_credentials"
 )

@@ -20,7 +20,6 @@ from vault_ticket_plugin.errors import (
     Busy,
     ConfigError,
     EndpointUnavailable,
-    StoredDataInvalid,
     VaultDenied,
     VaultTicketError,
     VaultUnreachable,
@@ -43,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # Between two looks at the cache while another process of this host is at work.
 QUEUE_INITIAL, QUEUE_MAX = 0.005, 0.1
+# For what an earlier run could not save, once its caller has its ticket. The lock is held as long.
+SETTLE_SECONDS = 3.0
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
 
@@ -64,8 +65,6 @@ class Issuer:
     cache: Cache
     lock: HostLock
     journal: Journal
-    grant_key: str
-    """Whose journal to look for."""
     clock: Clock
     flight: Flight[LiveTicket] = field(default_factory=Flight)
     ask_daemon: AskDaemon | None = None
@@ -96,10 +95,33 @@ class Issuer:
 
     def replay(self, deadline: Deadline) -> None:
         """Bring what an earlier run could not save into Vault, unless another process here is at it."""
-        if self._journal_waits():
+        if self.journal.waits() and not self.daemon_only:
             with self.lock.queued() as turn:
                 if turn.take():
-                    self._replay(self.connect(), deadline)
+                    self.transact().settle(deadline)
+
+    def save_what_waits(self, deadline: Deadline) -> None:
+        """The same for a caller who wants something else: what fails is logged."""
+        try:
+            self.replay(deadline)
+        except VaultTicketError as error:
+            log.warning("a refresh token still waits on this host to be saved: %s. %s", error.message, error.hint)
+
+    def leave_saving_to_another(self) -> None:
+        """The same for a caller who has what it wants, and does not wait for it: at most once a second on this host."""
+        if not self.journal.waits() or self.daemon_only or not self.cache.look_is_due():
+            return
+        with self.lock.queued() as turn:
+            if not turn.take():
+                return
+
+            def job(_caller: Waiter) -> None:
+                self.transact().settle(Deadline.after(SETTLE_SECONDS, self.clock))
+
+            try:
+                self.carrier().carry(job, turn.hand_over(), Deadline.after(0.0, self.clock))
+            except VaultTicketError as error:
+                log.info("a refresh token waits on this host to be saved: %s", error.message)
 
     # -- the way of one call
 
@@ -125,7 +147,7 @@ class Issuer:
         level = self._freshness(cached, demand)
         if cached and level <= Freshness.SOFT and waiting:
             return cached
-        if cached and level == Freshness.FRESH and not self._journal_waits():
+        if cached and level == Freshness.FRESH:
             log.info("from this host's cache, good until %s", to_rfc3339(cached.ticket.expires_at))
             return cached
 
@@ -172,7 +194,6 @@ class Issuer:
                     return best._replace(problem=nothing)
 
             store = self.connect()
-            self._replay(store, self._patience(best, deadline))
             seen = leased_path.look(store, self.profile.ticket, self._patience(best, deadline))
             best = self._newer(best, self._if_usable(seen.live))
             demand = demand.but_not(best.ticket if best else None)
@@ -223,7 +244,7 @@ class Issuer:
 
     def _from_daemon(self, demand: Demand, deadline: Deadline) -> LiveTicket | None:
         """It would bring us no new ticket by force, nor save a journal of ours."""
-        if self.ask_daemon is None or demand.force or self._journal_waits():
+        if self.ask_daemon is None or demand.force or (self.journal.waits() and not self.daemon_only):
             return None
         return self.ask_daemon(demand.min_ttl, deadline)
 
@@ -260,31 +281,13 @@ class Issuer:
         return deadline if best is None else deadline.within(SOFT_PATIENCE)
 
     def _keep(self, live: LiveTicket) -> None:
-        # With a journal waiting, the next call shall look again, and bring it into Vault.
-        self.cache.put(live, self.profile.windows, fresh=not self._journal_waits())
+        self.cache.put(live, self.profile.windows)
 
     def _done(self, live: LiveTicket) -> LiveTicket:
         self.cache.clear_failure()
         level = self._freshness(live, Demand()).name.lower()
         log.info("found one that is good until %s (%s)", to_rfc3339(live.ticket.expires_at), level)
         return live
-
-    def _journal_waits(self) -> bool:
-        try:
-            return bool(self.journal.waiting(self.profile.name, self.grant_key))
-        except StoredDataInvalid:
-            return True  # replaying it will say so
-
-    def _replay(self, store: KvStore, deadline: Deadline) -> None:
-        """Nothing is spent on this host before what an earlier run could not save is in Vault."""
-        for entry in self.journal.waiting(self.profile.name, self.grant_key):
-            from vault_ticket_plugin.refresh import rotation
-
-            if rotation.replay(store, entry, deadline):
-                log.warning("a rotated refresh token, kept on this host until now, is saved in Vault")
-            else:
-                log.warning("a rotated refresh token is dropped: the grant was stored anew since")
-            self.journal.remove(entry)
 
 
 def check_min_ttl(ticket: Ticket, min_ttl: float) -> None:

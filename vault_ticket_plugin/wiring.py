@@ -23,6 +23,7 @@ from vault_ticket_plugin.host.cache import Cache, open_runtime
 from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import AskDaemon, Issuer
 from vault_ticket_plugin.model import Demand, LiveTicket, Ticket
+from vault_ticket_plugin.places import places
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import Settings
@@ -59,7 +60,7 @@ class Wiring:
 
     @cached_property
     def journal(self) -> Journal:
-        return Journal(self.runtime, environment.state_path(self.environ))
+        return Journal(self.runtime, lambda: places(self.environ))
 
     @cached_property
     def session(self) -> VaultSession:
@@ -151,7 +152,6 @@ class Wiring:
             cache=self.cache(profile),
             lock=HostLock(self.runtime, f"{profile.name}-{grant_key}.lock"),
             journal=self.journal,
-            grant_key=grant_key,
             clock=self.clock,
             ask_daemon=self.ask_daemon(profile),
             daemon_only=not self.settings.vault.address,
@@ -166,7 +166,7 @@ class Wiring:
             endpoint=self.endpoint(profile),
             journal=self.journal,
             holder=self.holder,
-            grant_key=self.settings.grant_key(profile),
+            address=self.settings.grant_address(profile),
             clock=self.clock,
             emit=self.emit,
         )

@@ -1,5 +1,6 @@
 """Many hosts with one profile, under the helper's policy: each has folders and perhaps a configuration of its own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from tests.e2e.site import CLIENT, Site
 from tests.support.bao import Server
-from tests.support.cli import Host, Result, finish
+from tests.support.cli import USERS_FOLDERS, Host, Result, finish
 from tests.support.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ class Fleet(Site):
 
     def start_crash(self, name: str, moment: str, env: Mapping[str, str]) -> "subprocess.Popen[str]":
         command = ["-m", "tests.support.crash", moment, "get", self.profile, "--format", "token"]
-        more = {"PYTHONPATH": str(ROOT)} | dict(env)
+        more = {"PYTHONPATH": f"{ROOT}{os.pathsep}{USERS_FOLDERS}"} | dict(env)
         return self.host(name).start(*command, env=more, command=sys.executable, group=True)
 
     def signal(self, name: str, moment: str, number: int, whom: str) -> Result:

@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.fakes import Fault, fail_once
-from tests.world import PROFILE, FakeProcess, World
+from tests.world import ALWAYS_NOTED, PROFILE, FakeProcess, World
 from vault_ticket_plugin.errors import (
     CasMismatch,
     ClientRejected,
@@ -15,7 +15,6 @@ from vault_ticket_plugin.errors import (
     SaveFailed,
     SpendInDoubt,
     VaultDenied,
-    VaultUnreachable,
 )
 from vault_ticket_plugin.model import Claim, ClientIdentity
 from vault_ticket_plugin.refresh.carrier import Patient
@@ -101,7 +100,7 @@ def test_a_seed_overwrites_a_claim_and_every_note(world: World) -> None:
     world.seed()
     world.note(claim=Claim("id", "web-9", world.time.now + 10, "f"), not_before=world.time.now + 100)
     desk(world).store_token(world.server.issue())
-    assert set(world.notes()) == {"seeded_at"}
+    assert set(world.notes()) == ALWAYS_NOTED
 
 
 def test_a_write_by_somebody_else_in_between_is_overwritten(world: World) -> None:
@@ -129,7 +128,7 @@ def test_a_ticket_that_can_not_be_published_is_no_failure(world: World) -> None:
 def test_a_proven_token_that_vault_does_not_take_is_kept_on_this_host(world: World) -> None:
     """74: the given one is spent, so the journal has the only good one."""
     one = desk(world)
-    one.store.before = fail_once("write", VaultUnreachable("sealed"), GRANT)
+    one.endpoint.after = lambda _call, _token: one.lose_vault()
     with pytest.raises(SaveFailed, match="sealed"):
         one.store_token(world.server.issue())
     assert [entry.refresh_token for entry in world.host("desk").waiting()] == [Secret("a-2")]

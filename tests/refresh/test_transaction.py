@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.fakes import CLIENT, Fault, fail_once
-from tests.world import PROFILE, FakeProcess, World
+from tests.world import ALWAYS_NOTED, PROFILE, FakeProcess, World
 from vault_ticket_plugin.clock import from_rfc3339
 from vault_ticket_plugin.errors import (
     Busy,
@@ -96,7 +96,7 @@ def test_afterwards_the_grant_has_the_rotated_token_and_who_refreshed_it_and_no_
     refreshed = world.grant().notes.refreshed
     assert refreshed is not None
     assert (refreshed.holder, refreshed.ticket) == (one.holder, Secret(ticket).fingerprint())
-    assert set(world.notes()) == {"refreshed", "seeded_at"}
+    assert set(world.notes()) == {"refreshed", "rotated", *ALWAYS_NOTED}
     assert world.published() == ticket
     assert world.host().waiting() == []
 
@@ -512,7 +512,7 @@ def test_a_server_that_stays_away_leaves_no_doubt_and_no_claim(world: World) -> 
     with pytest.raises(EndpointUnavailable) as caught:
         one.refresh()
     assert not isinstance(caught.value, SpendInDoubt)
-    assert set(world.notes()) == {"seeded_at"}
+    assert set(world.notes()) == ALWAYS_NOTED
     assert world.time.now - before <= PROFILE.request_timeout
 
 

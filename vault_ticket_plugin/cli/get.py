@@ -104,6 +104,7 @@ def get(
                 terminal.show_ticket(live.ticket, form, context)
             else:
                 terminal.show_credential(text_of(wiring.wrap(live.ticket, wrap, deadline)) + "\n")
+            issuer.leave_saving_to_another()
 
 
 def _patiently(issuer: Issuer, demand: Demand, deadline: Deadline) -> LiveTicket:

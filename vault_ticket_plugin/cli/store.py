@@ -10,11 +10,10 @@ import click
 
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.model import ClientIdentity
 from vault_ticket_plugin.refresh.carrier import Waiter
 from vault_ticket_plugin.refresh.store_grant import StoreGrant
-from vault_ticket_plugin.wiring import Wiring, wired
+from vault_ticket_plugin.wiring import wired
 
 
 @click.command(short_help="Put a refresh token into Vault.")
@@ -49,14 +48,16 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             client = click.prompt("Client ID", err=True).strip()
 
         deadline = Deadline.after(settings.timeout)
-        _save_what_waits(wiring, profile, deadline)
+        # Given once more after it could not be saved, it is spent: what it was rotated to takes its place.
+        token = wiring.journal.latest(token, settings.grant_address(wanted))
+        wiring.issuer(wanted).save_what_waits(deadline)
 
         storing = StoreGrant(
             profile=wanted,
             store=wiring.store,
             endpoint=wiring.endpoint(wanted),
             journal=wiring.journal,
-            grant_key=settings.grant_key(wanted),
+            address=settings.grant_address(wanted),
             clock=wiring.clock,
         )
         cache = wiring.cache(wanted)
@@ -72,11 +73,3 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
 
         proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
         terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")
-
-
-def _save_what_waits(wiring: Wiring, name: str, deadline: Deadline) -> None:
-    """An earlier run's journal goes first. Who seeds need not be able to read the grant, so it may have to wait."""
-    try:
-        wiring.issuer(wiring.settings.profile(name)).replay(deadline)
-    except VaultTicketError as error:
-        terminal.show_note(f"vault-ticket: an earlier refresh token still waits on this host: {error.message}")

@@ -87,14 +87,14 @@ class Cache:
         ages = self.clock.wall() - wall, now - monotonic
         return None if min(ages) < 0 else LiveTicket.at(ticket, then + max(ages), now)
 
-    def put(self, live: LiveTicket, windows: Windows, fresh: bool = True) -> None:
-        """Remember a ticket. `fresh` False: usable, but not to be handed out without another look."""
+    def put(self, live: LiveTicket, windows: Windows) -> None:
+        """Remember a ticket."""
         ticket, now = live.ticket, self.clock.monotonic()
         if self.folder is None or not self.tickets or not live.usable(now):
             return
 
         left = live.left(now)
-        until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
+        until_soft = left - windows.soft_for(ticket.lifetime)
         times = (self.clock.wall(), now, max(0.0, until_soft), left - CLOCK_STEP, live.vault_time(now))
 
         nothing_else = FormatContext(Profile.standard(self.profile))

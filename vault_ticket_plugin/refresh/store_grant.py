@@ -6,15 +6,17 @@ import logging
 from dataclasses import dataclass
 
 from vault_ticket_plugin.clock import Clock, Deadline
-from vault_ticket_plugin.errors import CasMismatch, SaveFailed, VaultDenied, VaultTicketError
+from vault_ticket_plugin.errors import CasMismatch, SaveFailed, VaultDenied, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.model import ClientIdentity, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path
 from vault_ticket_plugin.refresh.carrier import Waiter
-from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.refresh.journal_entry import Entry
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
+from vault_ticket_plugin.refresh.rotation import IN_MEMORY_SECONDS
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class StoreGrant:
     store: KvStore
     endpoint: TokenEndpoint
     journal: Journal
-    grant_key: str
+    address: GrantAddress
     clock: Clock
 
     def store_token(
@@ -82,34 +84,44 @@ class StoreGrant:
         entry = Entry(
             kind="seed",
             profile=self.profile.name,
-            grant=self.grant_key,
+            grant=self.address.key,
             where=self.profile.grant,
             spent=given.fingerprint(),
             refresh_token=token,
             client=client,
             at=self.store.now(),
             version=version,
+            document=self.address.document,
+            server=self.address.server,
         )
         self.journal.write(entry)
 
         try:
-            self._write(token, client, version, deadline)
+            try:
+                self._write(token, client, version, deadline.within(IN_MEMORY_SECONDS))
+            except (VaultUnreachable, CasMismatch):
+                self.journal.persist(entry)
+                self._write(token, client, version, deadline)
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             raise SaveFailed(
                 f"the refresh token is good, was rotated, and could not be stored: {error.message}",
-                "It is kept on this host: run any vault-ticket command here once Vault can be written.",
+                "It is kept on this host: run `vault-ticket status` here once Vault can be written.",
             ) from None
-        self.journal.remove(entry)
 
     def _write(self, refresh_token: Secret, client: ClientIdentity, version: int, deadline: Deadline) -> None:
         backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         while True:
-            document = grant_document.new_document(refresh_token, client, self.store.now())
+            document = grant_document.new_document(refresh_token, client, self.store.now(), version)
             try:
                 self.store.write(self.profile.grant, document, version, deadline)
-                return
+                break
             except CasMismatch:
                 if not backoff.sleep():
                     raise
                 version = self.store.current_version(self.profile.grant, deadline)
+
+        # The entry of this one is no longer needed, nor are those of earlier ones that were never saved.
+        for found in self.journal.look():
+            if found.entry is not None and found.entry.kind == "seed" and found.entry.grant == self.address.key:
+                self.journal.remove(found.entry)

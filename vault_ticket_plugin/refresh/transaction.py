@@ -34,12 +34,13 @@ from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path, rotation
 from vault_ticket_plugin.refresh.carrier import Waiter
 from vault_ticket_plugin.refresh.claim import ActiveClaim, Claims
-from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.refresh.notes import rejection_of, retry_not_before, somebody_may_have_finished
+from vault_ticket_plugin.refresh.replay import Replay
 from vault_ticket_plugin.refresh.spend import SpendFailure, spend
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Transaction:
     journal: Journal
     holder: str
     """Who we are, as others read it in a claim."""
-    grant_key: str
+    address: GrantAddress
     """What a journal's entry belongs to."""
     clock: Clock
     emit: EventSink = discard
@@ -90,6 +91,11 @@ class Transaction:
             if isinstance(brought, LiveTicket):
                 return brought
             claimed, seen = brought
+
+            # What this token was rotated to may have come into the journal since: it is saved first.
+            if self.journal.has_successor(claimed.grant.refresh_token):
+                self.claims.release(claimed, claimed.grant.notes.released())
+                continue
 
             # Somebody may have finished between our look and our claim.
             if somebody_may_have_finished(claimed.found, seen):
@@ -119,13 +125,20 @@ class Transaction:
         """Our claim and the leased path as last seen, or a ticket that another holder has published meanwhile."""
         claim_id = secrets.token_hex(8)
         backoff = deadline.backoff(LOOK_INITIAL, LOOK_MAX)
-        while not isinstance(taken := self.claims.take(claim_id, demand, deadline, patient, caller), ActiveClaim):
+        while True:
+            self.settle(deadline)
+            taken = self.claims.take(claim_id, demand, deadline, patient, caller)
+            if isinstance(taken, ActiveClaim):
+                return taken, seen
             self._wait(backoff, taken, patient)
             seen = self._look(deadline)
             published = self._enough(seen, demand, patient)
             if published is not None:
                 return published
-        return taken, seen
+
+    def settle(self, deadline: Deadline) -> None:
+        """Bring into the grant what an earlier run on this host could not save there (refresh/replay.py)."""
+        Replay(self.profile, self.store, self.journal, self.address).settle(deadline)
 
     def _wait(self, backoff: Backoff, taken: Claim | VaultUnreachable | None, patient: bool) -> None:
         if patient and backoff.sleep():
@@ -200,21 +213,10 @@ class Transaction:
         if refresh_token is None or refresh_token == grant.refresh_token:
             return grant  # a server that does not rotate
 
-        entry = Entry(
-            kind="rotation",
-            profile=self.profile.name,
-            grant=self.grant_key,
-            where=self.profile.grant,
-            spent=grant.refresh_token.fingerprint(),
-            refresh_token=refresh_token,
-            client=None,
-            at=self.store.now(),
-            version=grant.version,
-            claim=grant.notes.claim.id if grant.notes.claim else "",
-        )
+        entry = rotation.entry_of(grant, refresh_token, self.profile, self.address, self.store.now())
         self.journal.write(entry)
         try:
-            saved = rotation.save(self.store, entry, grant, claimed.ends)
+            saved = rotation.save(self.store, self.journal, entry, grant, claimed.ends)
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             self._emit("save", refresh_token, "kept", error)

@@ -109,6 +109,11 @@ def _path(value: object) -> str:
     text, folder = text_value(value), os.environ.get(CREDENTIALS)
     if text.startswith(f"${CREDENTIALS}/"):
         return folder + text.removeprefix(f"${CREDENTIALS}") if folder else text
+    if text == "~" or text.startswith("~/"):
+        home = environment.home(os.environ)
+        if home is None:
+            raise ValueError("a path without ~, which stands for no folder here: HOME is not set")
+        text = home + text.removeprefix("~")
     return os.path.abspath(os.path.expanduser(text))
 
 

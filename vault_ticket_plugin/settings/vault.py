@@ -105,7 +105,7 @@ def callers_token(environ: Mapping[str, str]) -> Auth:
     found = environment.server_variable(environ, "TOKEN")
     if found:
         return Auth("token", token=Secret(found[1].strip()))
-    return Auth("token", token_file=os.path.abspath(environment.token_path(environ)), by_default=True)
+    return Auth("token", token_file=environment.token_path(environ), by_default=True)
 
 
 def read(table: Table, environ: Mapping[str, str], needed: bool) -> VaultSettings:
