@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.fakes import Fault, fail_once
-from tests.world import ALWAYS_NOTED, PROFILE, FakeProcess, World
+from tests.world import ADDRESS, ALWAYS_NOTED, PROFILE, SEALED, FakeProcess, World
 from vault_ticket_plugin.errors import (
     CasMismatch,
     ClientRejected,
@@ -150,3 +150,55 @@ def test_a_write_whose_answer_was_lost_is_written_again(world: World) -> None:
     one.store.after = fail_once("write", CasMismatch("its answer was lost"), GRANT)
     one.store_token(world.server.issue())
     assert world.token == "a-2"
+
+
+class TestWaiting:
+    """What an earlier `store` could not save."""
+
+    def lose(self, world: World, given: str) -> None:
+        one = desk(world)
+        one.endpoint.after = lambda _call, _token: one.lose_vault()
+        with pytest.raises(SaveFailed):
+            one.store_token(given)
+
+    def test_it_is_on_disk_after_the_first_failed_try(self, world: World) -> None:
+        """A logout may take the runtime folder away while Vault is still tried."""
+        one, seen = desk(world), []
+
+        def away(call: str, path: str) -> None:
+            if (call, path) == ("write", GRANT):
+                seen.append([entry.name for entry in one.host.state.iterdir()] if one.host.state.exists() else [])
+                if len(seen) == 1:
+                    raise SEALED
+
+        one.store.before = away
+        one.store_token(world.server.issue())
+
+        assert [len(names) for names in seen] == [0, 1]
+        assert (world.token, one.host.waiting()) == ("a-2", [])
+
+    def test_it_gives_way_to_the_next_store(self, world: World) -> None:
+        self.lose(world, world.server.issue())
+        assert len(world.host("desk").waiting()) == 1
+
+        desk(world).store_token(world.server.issue())
+
+        assert (world.token, world.host("desk").waiting()) == ("b-2", [])
+
+    def test_it_stays_where_the_next_store_fails(self, world: World) -> None:
+        self.lose(world, world.server.issue())
+        dead = world.server.issue()
+        world.server.revoke(dead)
+
+        with pytest.raises(GrantRejected):
+            desk(world).store_token(dead)
+
+        assert [entry.refresh_token for entry in world.host("desk").waiting()] == [Secret("a-2")]
+
+    def test_one_for_another_document_is_left_alone(self, world: World) -> None:
+        self.lose(world, world.server.issue())
+        elsewhere = world.host("desk").process(address=ADDRESS._replace(key="f" * 16, document="e" * 16))
+
+        elsewhere.store_token(world.server.issue())
+
+        assert [entry.refresh_token for entry in world.host("desk").waiting()] == [Secret("a-2")]

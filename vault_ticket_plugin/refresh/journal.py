@@ -93,7 +93,7 @@ class Journal:
         message = f"a rotated refresh token could not be saved. Vault: {cause.message}. Disk: {disk.strerror}"
         for found in self.look():
             if found.name == entry.name:
-                hint = f"It is in {found.path}, in memory only: run any vault-ticket command before this host restarts."
+                hint = f"It is in {found.path}, in memory only: run `vault-ticket status` before this host restarts."
                 return SaveFailed(message, hint)
         renew = "Create a refresh token (Settings → Installation → Public API), then run"
         return SaveFailed(message, f"It is lost. {renew} `vault-ticket store {entry.profile}`.")
