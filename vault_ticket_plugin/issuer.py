@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 QUEUE_INITIAL, QUEUE_MAX = 0.005, 0.1
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
+# A job's part of the call's time, until it claims: what is wrong is said while the caller still listens.
+JOBS_PART = 0.95
 
 # The daemon's ticket, of at least so many seconds if it can have one; None if Vault itself is to be asked.
 AskDaemon = Callable[[float, Deadline], LiveTicket | None]
@@ -202,14 +204,14 @@ class Issuer:
         lock: HeldLock | None,
         patience: Deadline,
     ) -> LiveTicket:
-        """Spend, or get what another holder's spend brings. It goes on without us; we wait for it with `patience`.
+        """Spend, or get what another holder's spend brings. It goes on without us; what comes of it is remembered
+        there, before we hear of it."""
 
-        What comes of it is remembered there, before we hear of it.
-        """
+        sooner = deadline.within(deadline.left() * JOBS_PART)
 
         def job(caller: Waiter) -> LiveTicket:
             try:
-                handed = self.transact().refresh(seen, demand, deadline, patient, caller)
+                handed = self.transact().refresh(seen, demand, sooner, patient, caller)
             except VaultTicketError as error:
                 self._remember(error)
                 raise
