@@ -70,4 +70,5 @@ class InThread:
     def finish(self) -> None:
         """All of it: what was spent is to be saved, and its parts stay open meanwhile."""
         for thread in list(self._threads):
-            thread.join()
+            if thread.is_alive():  # not if an interrupt came before it began
+                thread.join()
