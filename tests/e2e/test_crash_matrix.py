@@ -1,7 +1,7 @@
 """SIGKILL at every boundary of the refresh transaction, over a real server; rotation with reuse detection is on.
 
-First to the process that spends. Afterwards the next `get` succeeds by itself, on the same host and on another one, once
-the dead one's claim is over.
+First to the process that spends. Afterwards the next `get` succeeds by itself, on the same host and on another one,
+once the dead one's claim is over.
 The one exception is declared: where the server has rotated the token and nobody but the dead process knows the new
 one, and the server has no grace, the grant is dead, and whoever finds that out names the host to look at.
 
