@@ -28,6 +28,7 @@ from tests.support.bao import DevServer
 from tests.support.cli import COMMAND, Host, finish
 from tests.support.emulator import Emulator
 from tests.support.process import processes_with, wait_until
+from tests.support.tls import loopback_certificate
 
 # Long enough for a process to be looked at while the server holds its answer back.
 PROFILE = {"request_timeout": "6s", "claim_time": "9s"}
@@ -237,8 +238,9 @@ class Terminal:
     def __init__(self, site: Spending, line: str) -> None:
         self.keys, theirs = pty.openpty()
         self.seen = ""
+        command: list[str | Path] = ["/bin/bash", "-c", f"set -m; {line}", COMMAND, *site.args]
         self.shell = site.begin(
-            *("/bin/bash", "-c", f"set -m; {line}", COMMAND, *site.args),
+            *command,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -346,6 +348,43 @@ class TestPatience:
         wrapped = site.where.run("get", site.profile, "--wrap", "60s")
         assert (wrapped.code, wrapped.err) == (0, "")
         assert site.where.run("unwrap", "--format", "token", stdin=wrapped.out).out.strip() == site.check()
+
+
+# -- relative paths: the process stands elsewhere
+
+
+class TestRelative:
+    @pytest.fixture
+    def secure(self, tmp_path: Path) -> Iterator[Spending]:
+        """Vault and the token endpoint under CAs of their own, whose certificates are in the working directory."""
+        made = loopback_certificate(tmp_path)
+        with DevServer(tls=True) as bao, Emulator(cert=made.cert, key=made.key) as api:
+            site = Spending(bao, api, tmp_path / "site", **PROFILE)
+            site.put_ticket(left=-5)
+            home = site.where.home
+            shutil.copy(made.ca, home / "api.pem")
+            shutil.copy(str(bao.ca_file), home / "vault.pem")
+            (home / "token").touch(mode=0o600)
+            (home / "token").write_text(site.where.environ.pop("VAULT_TOKEN"))
+            del site.where.environ["VAULT_CACERT"]
+            site.where.environ["SSL_CERT_FILE"] = "api.pem"
+            yield site
+            site.wait_for_nobody()
+
+    def test_paths(self, secure: Spending) -> None:
+        """In the environment and in the configuration, of the latter too."""
+        host = secure.where
+        in_environment = {"VAULT_CACERT": "vault.pem", "BAO_TOKEN_PATH": "token"}
+        done = host.run(*secure.args, env=in_environment)
+        ticket = secure.assert_good(done)
+
+        secure.configure(
+            host, vault={"ca_cert": "vault.pem", "auth": {"method": "token", "token_file": "token"}}, **PROFILE
+        )
+        shutil.copy(host.config_file, host.home / "here.toml")
+        done = host.run(*secure.args, "--force", env={"VAULT_TICKET_CONFIG": "here.toml", "HOME": "."})
+        assert secure.assert_good(done) != ticket
+        assert secure.has_the_newest_token()
 
 
 # -- exec

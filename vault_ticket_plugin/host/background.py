@@ -44,9 +44,9 @@ class InThread:
             except BaseException as error:  # noqa: BLE001 - it is the caller's to tell
                 done = error
             finally:
-                self._threads.discard(threading.current_thread())
                 if lock is not None:
                     lock.close()
+                self._threads.discard(threading.current_thread())
             if isinstance(done, BaseException):
                 outcome.set_exception(done)
             else:
