@@ -171,6 +171,15 @@ class TestStreams:
         site.check()
 
 
+def is_free(lock: str) -> bool:
+    with open(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def kept_locks(site: Spending) -> list[str]:
     return [str(path) for path in (site.where.runtime / "vault-ticket").glob("*.lock")]
 
@@ -193,6 +202,16 @@ class TestSignals:
         assert command.returncode in (-signal.SIGTERM, -signal.SIGINT)
         assert site.api.stats().in_flight == 1
         held()
+        site.check()
+
+    def test_meant_for_the_process(self, site: Spending, held: Release) -> None:
+        """A supervisor's SIGTERM to all of a control group, among others."""
+        command = site.begin()
+        (process,) = site.processes() - {command.pid}
+        for name in ("TERM", "INT", "HUP", "QUIT", "PIPE", "TSTP", "TTIN", "TTOU"):
+            os.kill(process, getattr(signal, f"SIG{name}"))
+        held()
+        site.assert_good(finish(command))
         site.check()
 
     @pytest.mark.parametrize(
@@ -269,6 +288,7 @@ class TestTerminal:
         terminal.expect(f"stopped {128 + signal.SIGTSTP}")
         held()
         wait_until(lambda: len(site.processes()) == 2, "the process's end: the shell and its job are there")
+        assert all(is_free(lock) for lock in kept_locks(site))
         ticket = site.assert_good(site.get_at(HOST))
 
         terminal.press(b"\n")
@@ -580,6 +600,8 @@ class TestVaultHangs:
         command = site.start(HOST)
         wait_until(lambda: vault.hangs, "the request that hangs")
         command.send_signal(number)
+        if nth == READ:  # a process that leaves is not waited for
+            command.wait(1.5)
         finish(command)
         # A claim that is being written is seen through.
         wait_until(lambda: not site.processes(), "the process's end", timeout=1.5 if nth == READ else 3)
@@ -587,14 +609,15 @@ class TestVaultHangs:
 
     def test_after_the_answer(self, site: Spending, hanging: Callable[[int], Hanging]) -> None:
         """A second after the claim's end it is gone: the token is on disk, the login is not waited for."""
-        site.host(HOST, **SHORT)
-        log_in(site, **SHORT)
+        profile = {"request_timeout": "2s", "claim_time": "4s"}
+        site.host(HOST, **profile)
+        log_in(site, **profile)
         vault = hanging(SAVE + 1)  # the login comes first
         command = site.start(HOST)
         wait_until(lambda: site.api.stats().requests == 1, "the spend")
         command.kill()
         finish(command)
-        wait_until(lambda: not site.processes(), "the process's end", timeout=3)
+        wait_until(lambda: not site.processes(), "the process's end", timeout=5)
         assert [path.parent.parent for path in site.journals(HOST)] == [site.where.state]
 
         vault.over.set()
