@@ -30,7 +30,7 @@ from vault_ticket_plugin.host.flight import Flight
 from vault_ticket_plugin.host.lock import HeldLock, HostLock, Turn
 from vault_ticket_plugin.model import Demand, Freshness, LiveTicket, Ticket
 from vault_ticket_plugin.refresh import leased_path
-from vault_ticket_plugin.refresh.carrier import Carrier, Waiter, goes_on
+from vault_ticket_plugin.refresh.carrier import Carrier, Waiter, goes_on, jobs_time
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.settings.profile import Profile
@@ -45,8 +45,6 @@ log = logging.getLogger(__name__)
 QUEUE_INITIAL, QUEUE_MAX = 0.005, 0.1
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
-# A job's part of the call's time, until it claims: what is wrong is said while the caller still listens.
-JOBS_PART = 0.95
 
 # The daemon's ticket, of at least so many seconds if it can have one; None if Vault itself is to be asked.
 AskDaemon = Callable[[float, Deadline], LiveTicket | None]
@@ -207,11 +205,11 @@ class Issuer:
         """Spend, or get what another holder's spend brings. It goes on without us; what comes of it is remembered
         there, before we hear of it."""
 
-        sooner = deadline.within(deadline.left() * JOBS_PART)
+        in_time = jobs_time(deadline)
 
         def job(caller: Waiter) -> LiveTicket:
             try:
-                handed = self.transact().refresh(seen, demand, sooner, patient, caller)
+                handed = self.transact().refresh(seen, demand, in_time, patient, caller)
             except VaultTicketError as error:
                 self._remember(error)
                 raise

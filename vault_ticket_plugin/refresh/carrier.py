@@ -49,6 +49,11 @@ class Carrier(Protocol):
         """Wait for what is still to be done once the caller has what it came for; not for long."""
 
 
+def jobs_time(patience: Deadline) -> Deadline:
+    """What a job has of its caller's time until it commits: what is wrong is said while the caller still listens."""
+    return patience.within(patience.left() * 0.95)
+
+
 def goes_on() -> Busy:
     """The caller's patience is over, and the job goes on."""
     return Busy(
