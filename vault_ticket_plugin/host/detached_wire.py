@@ -48,7 +48,10 @@ class Voice(logging.Handler):
         self._mute = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.say("log", [record.name, record.levelno, record.getMessage(), getattr(record, "details", None)])
+        try:
+            self.say("log", [record.name, record.levelno, record.getMessage(), getattr(record, "details", None)])
+        except Exception:  # noqa: BLE001 - as any handler: a line that can't be written ends nothing
+            self.handleError(record)
 
     def say(self, kind: str, what: Any) -> None:
         rest = memoryview(json.dumps([kind, what]).encode() + b"\n")
