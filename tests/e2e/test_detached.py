@@ -148,6 +148,17 @@ class TestStreams:
         )
         site.check()
 
+    def test_lock(self, site: Spending, held: Release) -> None:
+        """The host's is the process's, with or without the command."""
+        command = site.begin()
+        command.kill()
+        finish(command)
+        (lock,) = kept_locks(site)
+        assert not is_free(lock)
+        held()
+        wait_until(lambda: is_free(lock), "the lock")
+        site.check()
+
     def test_closed_streams(self, site: Spending) -> None:
         """What the command opens then gets their numbers, which are not to be taken for streams."""
         finish(site.where.start("-c", '"$0" "$@" <&- >&- 2>&-', str(COMMAND), *site.args, command="/bin/sh"))
@@ -363,17 +374,25 @@ class TestPatience:
         site.assert_good(finish(process))
         site.check()
 
-    def test_wrapped_afterwards(self, site: Spending) -> None:
-        """The process has login and connection; the command gets others for what it still asks of Vault."""
-        wrapped = site.where.run("get", site.profile, "--wrap", "60s")
-        assert (wrapped.code, wrapped.err) == (0, "")
-        assert site.where.run("unwrap", "--format", "token", stdin=wrapped.out).out.strip() == site.check()
+    @pytest.mark.parametrize("wrapped", [False, True], ids=["secret id", "wrapped secret id"])
+    def test_wrapped_afterwards(self, site: Spending, wrapped: bool) -> None:
+        """The process has login and connection; the command gets others for what it still asks of Vault.
+
+        With a secret id that logs in once there are no others, and no process.
+        """
+        log_in(site, PROFILE, wrapped)
+        done = site.where.run("get", site.profile, "--wrap", "60s")
+        assert (done.code, done.err) == (0, "")
+        ticket = site.host("web-2").run("unwrap", "--format", "token", stdin=done.out).out.strip()
+        assert site.api.access_alive(ticket)
+        assert site.has_the_newest_token()
+        assert site.api.stats().refreshes == 1
 
 
-# -- relative paths: the process stands elsewhere
+# -- over TLS
 
 
-class TestRelative:
+class TestSecure:
     @pytest.fixture
     def secure(self, tmp_path: Path) -> Iterator[Spending]:
         """Vault and the token endpoint under CAs of their own, whose certificates are in the working directory."""
@@ -392,7 +411,7 @@ class TestRelative:
             site.wait_for_nobody()
 
     def test_paths(self, secure: Spending) -> None:
-        """In the environment and in the configuration, of the latter too."""
+        """Relative ones, in the environment and in the configuration: the process stands elsewhere."""
         host = secure.where
         in_environment = {"VAULT_CACERT": "vault.pem", "BAO_TOKEN_PATH": "token"}
         done = host.run(*secure.args, env=in_environment)
@@ -405,6 +424,12 @@ class TestRelative:
         done = host.run(*secure.args, "--force", env={"VAULT_TICKET_CONFIG": "here.toml", "HOME": "."})
         assert secure.assert_good(done) != ticket
         assert secure.has_the_newest_token()
+
+    def test_wrapped_afterwards(self, secure: Spending) -> None:
+        """The command leaves the connection alone: two can't talk over one."""
+        env = {"VAULT_CACERT": "vault.pem", "BAO_TOKEN_PATH": "token"}
+        done = secure.where.run("get", secure.profile, "--wrap", "60s", env=env)
+        assert (done.code, done.err) == (0, "")
 
 
 # -- exec
@@ -611,7 +636,7 @@ class TestVaultHangs:
         """A second after the claim's end it is gone: the token is on disk, the login is not waited for."""
         profile = {"request_timeout": "2s", "claim_time": "4s"}
         site.host(HOST, **profile)
-        log_in(site, **profile)
+        log_in(site, profile)
         vault = hanging(SAVE + 1)  # the login comes first
         command = site.start(HOST)
         wait_until(lambda: site.api.stats().requests == 1, "the spend")
@@ -707,13 +732,14 @@ class TestWire:
 # -- the login
 
 
-def log_in(site: Spending, **profile: str) -> None:
+def log_in(site: Spending, profile: dict[str, str], wrapped: bool = False) -> None:
     """The host's own login is an AppRole's, whose tokens are to be given back."""
     host = site.where
-    role, secret = site.bao.enable_approle(f"x-{site.profile}", ["ticket-refresher"], token_ttl="10m")
+    name = f"x-{site.profile}"
+    role, secret = site.bao.enable_approle(name, ["ticket-refresher"], token_ttl="10m")
     del host.environ["VAULT_TOKEN"]
-    file = host.secret_file("secret-id", secret)
-    auth = {"method": "approle", "role_id": role, "secret_id_file": str(file)}
+    file = host.secret_file("secret-id", site.bao.secret_id(name, wrap_ttl="5m") if wrapped else secret)
+    auth = {"method": "approle", "role_id": role, "secret_id_file": str(file), "wrapped": wrapped}
     site.configure(host, vault={"auth": auth}, **profile)
 
 
@@ -724,7 +750,7 @@ class TestLogin:
 
     @pytest.mark.parametrize("ending", ["success", "failure", "killed", "told", "impatient"])
     def test_given_back(self, site: Spending, ending: str) -> None:
-        log_in(site, **PROFILE)
+        log_in(site, PROFILE)
         before = self.accessors(site)
 
         if ending in ("success", "failure"):

@@ -119,6 +119,16 @@ class TestLog:
         assert (shown.name, shown.levelname, shown.getMessage()) == (name, "WARNING", "50 % of it")
         assert shown.__dict__["details"] == {"kind": "claim"}
 
+    def test_bad_line(self, pair: Pair) -> None:
+        """One that can't be written ends nothing: neither its text, nor what goes with it."""
+        voice, name = Voice(pair[1]), "vault_ticket_plugin.refresh.claim"
+        voice.handle(logging.LogRecord(name, logging.INFO, "", 0, "%d", ("no number",), None))
+        record = logging.LogRecord(name, logging.INFO, "", 0, "text", (), None)
+        record.details = {"what": object()}
+        voice.handle(record)
+        voice.say("done", None)
+        assert Link(pair[0]).result(patience()) is None
+
 
 class TestUnread:
     def test_mute(self, pair: Pair) -> None:
