@@ -29,7 +29,7 @@ from vault_ticket_plugin.host.flight import Flight
 from vault_ticket_plugin.host.lock import HeldLock, HostLock, Turn
 from vault_ticket_plugin.model import Demand, Freshness, LiveTicket, Ticket
 from vault_ticket_plugin.refresh import leased_path
-from vault_ticket_plugin.refresh.carrier import Carrier, Waiter, goes_on
+from vault_ticket_plugin.refresh.carrier import Carrier, Waiter, goes_on, jobs_time
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.settings.profile import Profile
@@ -223,14 +223,14 @@ class Issuer:
         lock: HeldLock | None,
         patience: Deadline,
     ) -> LiveTicket:
-        """Spend, or get what another holder's spend brings. It goes on without us; we wait for it with `patience`.
+        """Spend, or get what another holder's spend brings. It goes on without us; what comes of it is remembered
+        there, before we hear of it."""
 
-        What comes of it is remembered there, before we hear of it.
-        """
+        in_time = jobs_time(deadline)
 
         def job(caller: Waiter) -> LiveTicket:
             try:
-                handed = self.transact().refresh(seen, demand, deadline, patient, caller)
+                handed = self.transact().refresh(seen, demand, in_time, patient, caller)
             except VaultTicketError as error:
                 self._remember(error)
                 raise

@@ -188,12 +188,12 @@ class Wiring:
         """End what was begun; a token that a login brought is taken back."""
         if "carrier" in self.__dict__:
             self.carrier.finish()
-        self._end()
+        self._end(REVOKE_SECONDS)
 
-    def _end(self) -> None:
+    def _end(self, seconds: float) -> None:
         if "session" in self.__dict__:
             with contextlib.suppress(VaultTicketError):
-                self.session.revoke_own_login(Deadline.after(REVOKE_SECONDS, self.clock))
+                self.session.revoke_own_login(Deadline.after(seconds, self.clock))
             self.session.close()
         if "runtime" in self.__dict__ and self.runtime is not None:
             self.runtime.close()

@@ -80,6 +80,8 @@ class Emulator:
         self._server: _Server | None = None
         self._seen = Stats()
         self._lock = threading.Lock()
+        self._may_answer = threading.Event()
+        self._may_answer.set()
         self.url = f"{'https' if cert else 'http'}://127.0.0.1:{self.port}"
         self.token_url = f"{self.url}/token"
         self.revoke_url = f"{self.url}/revoke"
@@ -103,6 +105,15 @@ class Emulator:
             self._server = None
 
     # -- what a person or a test does
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """No answer of /token leaves meanwhile: tokens are spent, and their callers wait."""
+        self._may_answer.clear()
+        try:
+            yield
+        finally:
+            self._may_answer.set()
 
     def issue_grant(self, client_id: str = "client-1") -> str:
         """A new refresh token, as a person makes one in the settings."""
@@ -142,6 +153,9 @@ class Emulator:
         return {"refresh_token": self.issue_grant(wish["issue_grant"])} if "issue_grant" in wish else {}
 
     # -- what the requests do
+
+    def wait_until_it_may_answer(self) -> None:
+        self._may_answer.wait(60)
 
     def take_fault(self) -> Fault | None:
         with self._lock:
@@ -230,6 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer = e.status, {"error": e.code, "error_description": e.description}
                 emulator.note("rejected", e.code, presented)
         self.server.stopping.wait(behaviour.delay + (fault.delay if fault else 0))
+        emulator.wait_until_it_may_answer()
         if fault:
             self._misbehave(fault, status, answer)
             return

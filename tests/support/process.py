@@ -105,6 +105,18 @@ def children() -> set[int]:
     return found
 
 
+def processes_with(variable: str) -> set[int]:
+    """The pids of all that have this in their environment (`NAME=value`), whoever's children they are (Linux)."""
+    found = set()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if variable.encode() in environ.read_bytes().split(b"\0"):
+                found.add(int(environ.parent.name))
+        except OSError:  # it has just ended, or is another user's
+            continue
+    return found
+
+
 def clean_env(home: Path, **more: str) -> dict[str, str]:
     """An environment with nothing of ours in it but PATH."""
     return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8", **more}

@@ -11,7 +11,7 @@ import click
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.model import ClientIdentity
-from vault_ticket_plugin.refresh.carrier import Waiter
+from vault_ticket_plugin.refresh.carrier import Waiter, jobs_time
 from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.wiring import wired
 
@@ -60,11 +60,11 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             address=settings.grant_address(wanted),
             clock=wiring.clock,
         )
-        cache = wiring.cache(wanted)
+        cache, in_time = wiring.cache(wanted), jobs_time(deadline)
 
         def job(caller: Waiter) -> None:
             try:
-                storing.store_token(token, ClientIdentity(client), not no_verify, deadline, caller)
+                storing.store_token(token, ClientIdentity(client), not no_verify, in_time, caller)
             finally:
                 # Where it failed, too: a journal may wait now, and what is cached must not hide it.
                 cache.forget()

@@ -44,9 +44,9 @@ class InThread:
             except BaseException as error:  # noqa: BLE001 - it is the caller's to tell
                 done = error
             finally:
-                self._threads.discard(threading.current_thread())
                 if lock is not None:
                     lock.close()
+                self._threads.discard(threading.current_thread())
             if isinstance(done, BaseException):
                 outcome.set_exception(done)
             else:
@@ -70,4 +70,5 @@ class InThread:
     def finish(self) -> None:
         """All of it: what was spent is to be saved, and its parts stay open meanwhile."""
         for thread in list(self._threads):
-            thread.join()
+            if thread.is_alive():  # not if an interrupt came before it began
+                thread.join()

@@ -47,8 +47,12 @@ IGNORED = (
 LINGER_SECONDS = 2.0
 # Far beyond what a process may need. One that hangs would keep the lock.
 SPARE_SECONDS = 30.0
-# What the first child ends with if it can't fork.
-NO_SECOND_FORK = 75
+# To give a login back where Vault has been slow: the process is gone a second after its claim's end.
+HURRY_SECONDS = 0.7
+MAX_ALARM = (1 << 31) - 1
+STREAMS = {0, 1, 2}
+# A container may allow a thousand million.
+MAX_DESCRIPTORS = 1 << 16
 
 
 class Needs(NamedTuple):
@@ -58,8 +62,8 @@ class Needs(NamedTuple):
     """What the process works with: connections and folders."""
     hand_over: Callable[[], None]
     """In the command: connection and login are the process's from now on."""
-    close: Callable[[], None]
-    """In the process, at its end: give the login back."""
+    close: Callable[[float], None]
+    """In the process, at its end: give the login back, within so many seconds."""
     claim_seconds: float
     """How long a claim lasts at most."""
 
@@ -115,24 +119,26 @@ class Detached:
         ours, theirs = socket.socketpair()
         if isinstance(lock, HeldLock):
             lock.keep_in_fork()
-        longest = patience.left() + 2 * self._needs.claim_seconds + SPARE_SECONDS
+        longest = min(patience.left() + 2 * self._needs.claim_seconds + SPARE_SECONDS, MAX_ALARM)
 
-        if not _fork_twice(lambda: self._be_the_process(job, lock, theirs, longest)):
-            ours.close()
-            theirs.close()
+        forked = _fork_twice(lambda: self._be_the_process(job, lock, theirs, int(longest)))
+        theirs.close()
+        link = Link(ours)
+        if not forked or not link.has_begun():
+            link.close()
             return None
 
-        theirs.close()
         if lock is not None:
             lock.close()
         self._needs.hand_over()
-        return Link(ours)
+        return link
 
-    def _be_the_process(self, job: Job[T], lock: Held | None, to_caller: socket.socket, longest: float) -> None:
-        signal.alarm(int(longest))
+    def _be_the_process(self, job: Job[T], lock: Held | None, to_caller: socket.socket, longest: int) -> None:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGALRM, signal.SIGIO})
+        signal.alarm(longest)
         fd = lock.fd if isinstance(lock, HeldLock) else -1
         _let_go_of_all_but({to_caller.fileno(), fd, *self._needs.descriptors()})
 
@@ -143,15 +149,17 @@ class Detached:
         caller = Remote(to_caller)
 
         try:
+            caller.end_if_gone()  # before it could be told
             kind, outcome = _outcome(job, caller)
         except CallerGone:
             kind, outcome = "gone", None
         finally:
+            in_time = caller.committed_for() < self._needs.claim_seconds - LINGER_SECONDS
             caller.commit()  # what is left does not ask who is there
             if lock is not None:
                 lock.close()
         voice.say(kind, outcome)
-        self._needs.close()
+        self._needs.close(LINGER_SECONDS if in_time and kind != "gone" else HURRY_SECONDS)
 
 
 def _can_fork() -> bool:
@@ -164,7 +172,10 @@ def _can_fork() -> bool:
 
 
 def _fork_twice(run: Callable[[], None]) -> bool:
-    """Whether a process runs it. Nobody has to wait for its end: it is no child of ours."""
+    """False if there is no process to be had. One that could not fork again says nothing (`Link.has_begun`).
+
+    Nobody has to wait for the end of what runs it: it is no child of ours.
+    """
     gc.freeze()  # the collector would touch, and so copy, every page that the two share
     try:
         first = os.fork()
@@ -172,28 +183,25 @@ def _fork_twice(run: Callable[[], None]) -> bool:
         return False
 
     if first == 0:
-        status = NO_SECOND_FORK
         try:
             os.setsid()
             if os.fork() == 0:
                 run()
-            status = 0
         finally:
-            os._exit(status)
+            os._exit(0)
 
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) != NO_SECOND_FORK
-    except ChildProcessError:  # whoever started us ignores SIGCHLD: the end of the socket will tell
-        return True
+    with contextlib.suppress(ChildProcessError):  # whoever started us ignores SIGCHLD
+        os.waitpid(first, 0)
+    return True
 
 
 def _let_go_of_all_but(kept: set[int]) -> None:
     """No terminal, no working directory, no descriptor of the command's or its caller's."""
     null = os.open(os.devnull, os.O_RDWR)
-    for standard in range(3):
+    for standard in STREAMS - kept:  # who began without streams has others of these numbers
         os.dup2(null, standard)
 
-    for fd in _descriptors() - {0, 1, 2} - kept:
+    for fd in _descriptors() - STREAMS - kept:
         with contextlib.suppress(OSError):  # the one that listed them
             os.close(fd)
 
@@ -204,11 +212,11 @@ def _let_go_of_all_but(kept: set[int]) -> None:
 
 
 def _descriptors() -> set[int]:
-    """All that are open; where the system does not list them, all that there may be."""
+    """All that are open; where the system does not list them, as many as there are in reason."""
     try:
         return {int(name) for name in os.listdir("/dev/fd")}
     except OSError:
-        return set(range(os.sysconf("SC_OPEN_MAX")))
+        return set(range(min(os.sysconf("SC_OPEN_MAX"), MAX_DESCRIPTORS)))
 
 
 def _outcome(job: Job[T], caller: Remote) -> tuple[str, dict[str, Any] | None]:

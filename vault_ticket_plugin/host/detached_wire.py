@@ -28,7 +28,10 @@ from vault_ticket_plugin.refresh.carrier import goes_on
 
 # So long a process waits for a command that does not read. It has done its work by then.
 MUTE_SECONDS = 1.0
+# So long a process may take to its first word: it has nothing else to do.
+BEGIN_SECONDS = 5.0
 PIECE = 1 << 16
+MAX_POLL_MILLISECONDS = (1 << 31) - 1
 
 
 class CallerGone(BaseException):
@@ -45,7 +48,10 @@ class Voice(logging.Handler):
         self._mute = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.say("log", [record.name, record.levelno, record.getMessage(), getattr(record, "details", None)])
+        try:
+            self.say("log", [record.name, record.levelno, record.getMessage(), getattr(record, "details", None)])
+        except Exception:  # noqa: BLE001 - as any handler: a line that can't be written ends nothing
+            self.handleError(record)
 
     def say(self, kind: str, what: Any) -> None:
         rest = memoryview(json.dumps([kind, what]).encode() + b"\n")
@@ -63,20 +69,28 @@ class Remote:
 
     def __init__(self, to_caller: socket.socket) -> None:
         self._socket = to_caller
-        self._committed = False
+        self._committed: float | None = None
         signal.signal(signal.SIGIO, self._on_change)
         fcntl.fcntl(to_caller, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(to_caller, fcntl.F_SETFL, fcntl.fcntl(to_caller, fcntl.F_GETFL) | os.O_ASYNC)
 
     def gone(self) -> bool:
+        self._committed = None
         return _ready(self._socket, select.POLLIN, 0.0)
 
     def commit(self) -> None:
-        self._committed = True
+        self._committed = time.monotonic()
+
+    def committed_for(self) -> float:
+        """Seconds since then; 0.0 if it is not."""
+        return 0.0 if self._committed is None else time.monotonic() - self._committed
+
+    def end_if_gone(self) -> None:
+        if self._committed is None and self.gone():
+            raise CallerGone
 
     def _on_change(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._committed and self.gone():
-            raise CallerGone
+        self.end_if_gone()
 
 
 class Link:
@@ -87,6 +101,15 @@ class Link:
         self._socket = to_process
         self._rest = b""
         self._pid: int | None = None
+
+    def has_begun(self) -> bool:
+        """False if there is no process at the other end."""
+        if not _ready(self._socket, select.POLLIN, BEGIN_SECONDS):
+            return True
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK) != b""
+        except ConnectionError:
+            return False
 
     def result(self, patience: Deadline) -> LiveTicket | None:
         """What came of the job. SpendEnded if the process ended without a word."""
@@ -174,4 +197,4 @@ def _ready(one: socket.socket, event: int, seconds: float) -> bool:
     """poll(2), since select(2) takes no descriptor beyond 1023, and callers leave us theirs."""
     poll = select.poll()
     poll.register(one, event)
-    return bool(poll.poll(math.ceil(max(0.0, seconds) * 1000)))
+    return bool(poll.poll(min(math.ceil(max(0.0, seconds) * 1000), MAX_POLL_MILLISECONDS)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -19,6 +20,7 @@ class Flight(Generic[T]):
 
     def share(self, key: Hashable, ask: Callable[[], T], patience: float | None = None) -> T:
         """`patience`: seconds to wait for another thread's call; TimeoutError when they are over."""
+        ends = None if patience is None else time.monotonic() + patience
         with self._lock:
             flying = self._flying.get(key)
             if flying is None:
@@ -33,7 +35,7 @@ class Flight(Generic[T]):
                 if not interrupted:
                     raise
             # That thread was told to end. This one was not.
-            return self.share(key, ask, patience)
+            return self.share(key, ask, None if ends is None else max(0.0, ends - time.monotonic()))
 
         try:
             mine.set_result(ask())

@@ -44,6 +44,10 @@ class HeldLock:
         if fd >= 0:
             os.close(fd)
 
+    def __del__(self) -> None:
+        """An interrupt may come between any two steps of who has it: it goes with the last of them."""
+        self.close()
+
 
 class Turn:
     """A place in the queue for the lock."""

@@ -15,7 +15,8 @@ class Waiter(Protocol):
     """The one whom a job is done for, as the job sees it."""
 
     def gone(self) -> bool:
-        """Whether nobody waits any more. A job that has changed nothing yet then ends."""
+        """Whether nobody waits any more. Only a job that has changed nothing asks: from here on, up to `commit`, it
+        may be ended where it stands."""
 
     def commit(self) -> None:
         """From here on the job goes to its own end, whoever is there: it is about to claim, or to spend."""
@@ -46,6 +47,11 @@ class Carrier(Protocol):
 
     def finish(self) -> None:
         """Wait for what is still to be done once the caller has what it came for; not for long."""
+
+
+def jobs_time(patience: Deadline) -> Deadline:
+    """What a job has of its caller's time until it commits: what is wrong is said while the caller still listens."""
+    return patience.within(patience.left() * 0.95)
 
 
 def goes_on() -> Busy:

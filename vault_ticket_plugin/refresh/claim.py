@@ -56,7 +56,7 @@ class Claims:
         """Our claim, or the one that another holder has; None if others were quicker each time, and an error if Vault
         was too slow in taking it.
 
-        Busy if the caller is gone. Once it is about to be written, nobody's leaving ends it any more.
+        Busy if the caller is gone. While it is written, and once it is ours, nobody's leaving ends it.
         """
         lost: int | None = None
         for _ in range(TAKINGS):
@@ -71,10 +71,12 @@ class Claims:
             # (3) Claim it, unless another holder has. One of ours, whose answer was lost, is written anew.
             if claim is not None and claim.until >= now and claim.id != claim_id:
                 return claim
-            if caller.gone():
-                raise Busy("nobody waits for this ticket any more", "Nothing was spent.")
+            _end_if_gone(caller)
             caller.commit()
             claimed = self._write_claim(grant, claim_id, now)
+            if isinstance(claimed, ActiveClaim):
+                return claimed
+            _end_if_gone(caller)  # nothing was changed
             if claimed is not None:
                 return claimed
             lost = grant.version
@@ -138,6 +140,11 @@ class Claims:
 
     def _emit(self, grant: Grant, outcome: str) -> None:
         self.emit(token_event("claim", self.profile.name, outcome, self.holder, grant.refresh_token))
+
+
+def _end_if_gone(caller: Waiter) -> None:
+    if caller.gone():
+        raise Busy("nobody waits for this ticket any more", "Nothing was spent.")
 
 
 def _stale(profile: Profile) -> ConfigError:
