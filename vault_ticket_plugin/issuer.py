@@ -118,10 +118,7 @@ class Issuer:
             def job(_caller: Waiter) -> None:
                 self.transact().settle(Deadline.after(SETTLE_SECONDS, self.clock))
 
-            try:
-                self.carrier().carry(job, turn.hand_over(), Deadline.after(0.0, self.clock))
-            except VaultTicketError as error:
-                log.info("a refresh token waits on this host to be saved: %s", error.message)
+            self.carrier().leave(job, turn.hand_over())
 
     # -- the way of one call
 
@@ -236,6 +233,8 @@ class Issuer:
                 raise
             if handed.shared:
                 self._keep(handed)
+            if self.journal.waits():
+                self.cache.looked()  # Vault did not take it just now: that is not tried again at once
             return self._done(handed)
 
         return self.carrier().carry(job, lock, patience)

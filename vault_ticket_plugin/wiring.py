@@ -140,7 +140,10 @@ class Wiring:
 
     def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
         """`TicketSource` (ports.py), for a command: what is wrong although a ticket is there is logged."""
-        return self.issuer(self.settings.profile(profile)).ticket(demand, deadline)
+        issuer = self.issuer(self.settings.profile(profile))
+        live = issuer.ticket(demand, deadline)
+        issuer.leave_saving_to_another()
+        return live
 
     def issuer(self, profile: Profile) -> Issuer:
         grant_key = self.settings.grant_key(profile)

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -12,6 +13,7 @@ import time
 import urllib.request
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,7 +132,7 @@ def test_an_interrupt_at_the_prompt_ends_it_and_stores_nothing(site: Site) -> No
     terminal = Terminal(site.operator, "store", site.profile)
     terminal.answer("Refresh token", "half of it\x03", hidden=True)
     code, out = terminal.end()
-    assert (code, out) == (130, "")
+    assert (code, out) == (-signal.SIGINT, "")
     assert "Traceback" not in terminal.shown
     assert site.grant() is None
 
@@ -593,8 +595,10 @@ def test_a_reader_that_has_gone_is_no_traceback(site: Site) -> None:
         assert "Exception" not in done.stderr
 
 
-def test_sigterm_gives_the_claim_back(site: Site) -> None:
+def test_sigterm_ends_the_command_and_the_claim_is_given_back(site: Site) -> None:
+    """By the process that spends, once it knows how that ended."""
     site.store(None, "--no-verify")
+    site.configure(site.helper, request_timeout="3s")
     site.api.behaviour.delay_before = 20
     process = site.helper.start("get", site.profile)
     try:
@@ -604,11 +608,14 @@ def test_sigterm_gives_the_claim_back(site: Site) -> None:
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, out) == (143, "")
+    assert (process.returncode, out) == (-signal.SIGTERM, "")
     assert "Traceback" not in err
-    notes = (site.grant() or {})["data"]["vault_ticket"]
-    assert "claim" not in notes
-    assert "in_doubt" in notes
+
+    def notes() -> dict[str, Any]:
+        return dict((site.grant() or {})["data"]["vault_ticket"])
+
+    wait_until(lambda: "claim" not in notes(), "the claim's release")
+    assert "in_doubt" in notes()
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])

@@ -169,7 +169,7 @@ class TestTickets:
         assert cache.ticket() is None
 
     @given(damage=st.binary(max_size=10), at=st.integers(0, 600), cut=st.booleans())
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     def test_damage_anywhere_is_a_miss_or_a_ticket_and_nothing_else(
         self, cache: Cache, damage: bytes, at: int, cut: bool
     ) -> None:
@@ -376,7 +376,7 @@ class TestFailures:
         assert cache.failure() is not None
 
     @given(damage=st.binary(max_size=10), at=st.integers(0, 250))
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     def test_damage_anywhere_raises_nothing_and_keeps_nobody_for_long(
         self, cache: Cache, damage: bytes, at: int
     ) -> None:

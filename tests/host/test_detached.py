@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -31,8 +30,6 @@ from vault_ticket_plugin.host.detached_wire import (
 from vault_ticket_plugin.model import LiveTicket, Ticket
 from vault_ticket_plugin.refresh.carrier import Waiter
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.load import load_settings
-from vault_ticket_plugin.wiring import Wiring
 
 LIVE = LiveTicket(Ticket(Secret("the-ticket"), "Bearer", 100.0, 3700.5), 3600.25, shared=False)
 
@@ -240,12 +237,3 @@ class TestDescriptors:
         monkeypatch.setattr(os, "listdir", missing)
         monkeypatch.setattr(os, "sysconf", lambda _name: 1 << 30)
         assert len(detached._descriptors()) == detached.MAX_DESCRIPTORS
-
-
-def test_journal_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """HOME may be a relative path, which the process would look for elsewhere."""
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.chdir(tmp_path)
-    environ = {"VAULT_ADDR": "http://127.0.0.1:1", "HOME": "home"}
-    journal = Wiring(load_settings(environ), environ).journal
-    assert journal._state_path == f"{tmp_path}/home/.local/state/vault-ticket"

@@ -35,8 +35,31 @@ class InThread:
         self._threads: set[threading.Thread] = set()
 
     def carry(self, job: Job[T], lock: Held | None, patience: Deadline) -> T:
+        caller = Waiting()
+        outcome = self._start(job, lock, caller)
+        if outcome is None:
+            return InPlace().carry(job, lock, patience)
+        try:
+            return outcome.result(patience.left())
+        except concurrent.futures.TimeoutError:
+            raise goes_on() from None
+        finally:
+            caller.left = True
+
+    def leave(self, job: Job[None], lock: Held | None) -> None:
+        if self._start(job, lock, Waiting()) is None:
+            InPlace().leave(job, lock)
+
+    def finish(self) -> None:
+        """All of it: what was spent is to be saved, and its parts stay open meanwhile."""
+        for thread in list(self._threads):
+            if thread.is_alive():  # not if an interrupt came before it began
+                thread.join()
+
+    def _start(self, job: Job[T], lock: Held | None, caller: Waiting) -> Future[T] | None:
+        """None if there is no thread to be had."""
         WATCHDOG.start()  # an interpreter that is ending starts none, and the spend may outlive it
-        caller, outcome = Waiting(), Future[T]()
+        outcome = Future[T]()
 
         def run() -> None:
             try:
@@ -58,17 +81,5 @@ class InThread:
             thread.start()
         except RuntimeError:  # a limit on threads, or the interpreter is ending
             self._threads.discard(thread)
-            return InPlace().carry(job, lock, patience)
-
-        try:
-            return outcome.result(patience.left())
-        except concurrent.futures.TimeoutError:
-            raise goes_on() from None
-        finally:
-            caller.left = True
-
-    def finish(self) -> None:
-        """All of it: what was spent is to be saved, and its parts stay open meanwhile."""
-        for thread in list(self._threads):
-            if thread.is_alive():  # not if an interrupt came before it began
-                thread.join()
+            return None
+        return outcome

@@ -139,8 +139,12 @@ class Cache:
             age = LOOK_SECONDS
         if 0 <= age < LOOK_SECONDS:
             return False
-        self._write(self._look_name, repr(self.clock.monotonic()))
+        self.looked()
         return True
+
+    def looked(self) -> None:
+        """Vault has just been asked."""
+        self._write(self._look_name, repr(self.clock.monotonic()))
 
     def remember(self, error: VaultTicketError) -> None:
         """Begin or lengthen the cooldown."""

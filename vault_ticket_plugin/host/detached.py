@@ -51,6 +51,7 @@ SPARE_SECONDS = 30.0
 HURRY_SECONDS = 0.7
 MAX_ALARM = (1 << 31) - 1
 STREAMS = {0, 1, 2}
+NO_PROCESS = "no process can be started for the refresh: it is done in this one"
 # A container may allow a thousand million.
 MAX_DESCRIPTORS = 1 << 16
 
@@ -82,12 +83,11 @@ class Detached:
 
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
         try:
-            link = self._start(job, lock, patience)
+            link = self._start(job, lock, patience.left())
             if link is None:
-                log.info("no process can be started for the refresh: it is done in this one")
+                log.info(NO_PROCESS)
                 return InPlace().carry(job, lock, patience)
 
-            self._links.append(link)
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 return cast("T", link.result(patience))  # what the process says is what the job returned
@@ -98,6 +98,18 @@ class Detached:
                 link.say_that_we_leave()
                 link.read_to_end(self._linger())
                 raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def leave(self, job: Job[None], lock: Held | None) -> None:
+        if not _can_fork():
+            self._in_thread.leave(job, lock)
+            return
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
+        try:
+            if self._start(job, lock, None) is None:
+                log.info(NO_PROCESS)
+                InPlace().leave(job, lock)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -114,14 +126,14 @@ class Detached:
         """What has us as PID 1 ends with us, and the process too."""
         return self._needs.claim_seconds if os.getpid() == 1 else LINGER_SECONDS
 
-    def _start(self, job: Job[T], lock: Held | None, patience: Deadline) -> Link | None:
-        """None if there is no process to be had. Signals are blocked."""
+    def _start(self, job: Job[T], lock: Held | None, patience: float | None) -> Link | None:
+        """None if there is no process to be had. `patience`: in seconds; None if nobody waits. Signals are blocked."""
         ours, theirs = socket.socketpair()
         if isinstance(lock, HeldLock):
             lock.keep_in_fork()
-        longest = min(patience.left() + 2 * self._needs.claim_seconds + SPARE_SECONDS, MAX_ALARM)
+        longest = int(min((patience or 0.0) + 2 * self._needs.claim_seconds + SPARE_SECONDS, MAX_ALARM))
 
-        forked = _fork_twice(lambda: self._be_the_process(job, lock, theirs, int(longest)))
+        forked = _fork_twice(lambda: self._be_the_process(job, lock, theirs, longest, patience is not None))
         theirs.close()
         link = Link(ours)
         if not forked or not link.has_begun():
@@ -131,9 +143,12 @@ class Detached:
         if lock is not None:
             lock.close()
         self._needs.hand_over()
+        self._links.append(link)
         return link
 
-    def _be_the_process(self, job: Job[T], lock: Held | None, to_caller: socket.socket, longest: int) -> None:
+    def _be_the_process(
+        self, job: Job[T], lock: Held | None, to_caller: socket.socket, longest: int, awaited: bool
+    ) -> None:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -145,8 +160,10 @@ class Detached:
         voice = Voice(to_caller)
         logger = logging.getLogger(NAME)
         logger.handlers[:] = [voice]
-        voice.say("pid", os.getpid())
         caller = Remote(to_caller)
+        if not awaited:
+            caller.commit()
+        voice.say("pid", os.getpid())
 
         try:
             caller.end_if_gone()  # before it could be told

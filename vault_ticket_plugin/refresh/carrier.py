@@ -3,12 +3,15 @@ killed or out of patience leaves, and the job goes on."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import Busy
+from vault_ticket_plugin.errors import Busy, VaultTicketError
 from vault_ticket_plugin.model import LiveTicket
+
+log = logging.getLogger(__name__)
 
 
 class Waiter(Protocol):
@@ -45,6 +48,9 @@ class Carrier(Protocol):
         goes on. SpendEnded if it was ended from outside, without a word.
         """
 
+    def leave(self, job: Job[None], lock: Held | None) -> None:
+        """Have it done, and wait neither for that nor for what comes of it."""
+
     def finish(self) -> None:
         """Wait for what is still to be done once the caller has what it came for; not for long."""
 
@@ -77,6 +83,15 @@ class InPlace:
     def carry(self, job: Job[T], lock: Held | None, patience: Deadline) -> T:  # noqa: ARG002 - it is the job
         try:
             return job(Patient())
+        finally:
+            if lock is not None:
+                lock.close()
+
+    def leave(self, job: Job[None], lock: Held | None) -> None:
+        try:
+            job(Patient())
+        except VaultTicketError as error:
+            log.info("%s", error.message)
         finally:
             if lock is not None:
                 lock.close()
