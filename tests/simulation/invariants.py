@@ -1,0 +1,178 @@
+"""What must hold after each step: one function each, by the numbers of the design. And what is not asked yet, and why.
+
+Each looks at the ledger and at the true state of servers and folders, never at what a program believes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from tests.simulation.files import texts_in
+from tests.simulation.ledger import Given, Sent
+from tests.simulation.people import GRANT
+from tests.simulation.scheduler import Violation
+from tests.simulation.server import CLIENT, family_of
+from tests.simulation.vault import document
+from vault_ticket_plugin.secret import Secret
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+# What a call with a usable ticket at hand may take, and what the simulated clocks and delays add.
+PROMPT, SLACK = 3.0, 0.2
+# Between two asks about a rejected token.
+REJECTED_AGAIN = 300.0
+
+SWITCHED_OFF: Mapping[str, str] = {}
+"""By name: what is not asked, or does not happen, until the design that mends it is there; with the reason."""
+
+
+def i1_no_token_is_lost(world: World) -> None:
+    """I1: what somebody of ours has read and the server still takes is in the grant, a journal, or a living call."""
+    owed, server, stored = world.ledger.owed, world.server, world.ledger.stored
+    for token in list(owed):
+        name, reader = family_of(token), owed[token].reader
+        if name not in stored or not server.takes(token):
+            del owed[token]
+        elif not reader.done and not reader.dead:
+            continue
+        elif not _kept(world, token):
+            how = f", {reader.signalled}" if reader.signalled else ", killed" if reader.dead else ""
+            raise Violation("I1", f"{token} is lost: {reader.name} had read it{how}")
+
+
+def _kept(world: World, token: str) -> bool:
+    """It, or a sister that is as good: a server may answer two uses of one token with two."""
+    name = family_of(token)
+    standing = str((document(world.cluster.state, GRANT) or {}).get("refresh_token", ""))
+    if standing == token or (family_of(standing) == name and world.server.takes(standing)):
+        return True
+    kept = [_token_in(text) for host in world.hosts for _, text in journals(world, host.name)]
+    return any(family_of(one) == name and world.server.takes(one) for one in kept)
+
+
+def journals(world: World, host: str) -> list[tuple[str, str]]:
+    """(name, text) of all that waits on that host, in whichever folder."""
+    root = next(one.root for one in world.hosts if one.name == host)
+    folders = sorted(str(path) for path in root.glob("*") if path.name.startswith(("run-", "state", "home")))
+    found = []
+    for folder in folders:
+        found += texts_in(folder, ".journal") + texts_in(f"{folder}/vault-ticket", ".journal")
+    return found
+
+
+def _token_in(text: str) -> str:
+    try:
+        return str(json.loads(text)["refresh_token"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def i2_one_spends_at_a_time(world: World) -> None:
+    """I2: no token is in two requests at once, and a second use is one that the document had a doubt about."""
+    for sent in world.ledger.news.sent:
+        others = [one for one in world.ledger.flying.get(sent.token, ()) if one.actor is not sent.actor]
+        if others:
+            raise Violation("I2", f"{sent.token} is sent while it is under way by {others[0].actor.name}")
+        if sent.actor.kind == "store":
+            _storing_harms_nothing(world, sent)
+        elif not world.server.takes(sent.token) and not _ended(world, sent.token) and world.server.rotation != "none":
+            _second_use(world, sent)
+
+
+def _second_use(world: World, sent: Sent) -> None:
+    waiting = [_token_in(text) for _, text in journals(world, sent.actor.process.machine.name)]
+    successors = world.server.families[family_of(sent.token)].tokens[sent.token].children
+    kept = next((one for one in waiting if one in successors), None)
+    if kept is not None and world.server.takes(kept):
+        raise Violation("I1", f"{sent.token} is spent by {sent.actor.name} while {kept} waits in a journal there")
+    if world.ledger.lost_by.get(sent.actor) == sent.token:
+        return
+    if Secret(sent.token).fingerprint() not in _doubts(world, sent):
+        raise Violation("I2", f"{sent.token} was spent before, and {sent.actor.name} sends it without a doubt on record")
+
+
+def _doubts(world: World, sent: Sent) -> set[str]:
+    """The fingerprints that the document has a doubt about; a late save hands it on to the token that it brings."""
+    notes = (document(world.cluster.state, GRANT) or {}).get("vault_ticket") or {}
+    doubt, claim = notes.get("in_doubt") or {}, notes.get("claim") or {}
+    about = {str(doubt["fingerprint"])} if "fingerprint" in doubt else set()
+    if about and world.holder_of(sent.actor) in str(claim.get("holder", "")):
+        about.add(str(claim.get("fingerprint", "")))
+    return about
+
+
+def _storing_harms_nothing(world: World, sent: Sent) -> None:
+    """I5, the second half: what was stored before is not spent again."""
+    if "storing an old token" in world.off or world.server.rotation == "none":
+        return
+    name = family_of(sent.token)
+    if name in world.ledger.stored and not world.server.takes(sent.token) and not _ended(world, sent.token):
+        raise Violation("I5", f"`store` spends {sent.token} a second time, and ends the family that is stored")
+
+
+def _ended(world: World, token: str) -> bool:
+    family = world.server.families.get(family_of(token))
+    return family is None or bool(family.ended_by)
+
+
+def i3_what_is_handed_out_is_good(world: World) -> None:
+    """I3: a ticket is usable by true time, and of a grant of its profile; who has one at hand gets one in time."""
+    for given in world.ledger.news.given:
+        if given.handed is not None:
+            _is_usable(world, given)
+        if given.held is not None and "answers within 3 s" not in world.off and not world.ledger.excused(given.actor):
+            took = given.actor.ended - given.actor.began
+            if given.handed is None:
+                raise Violation("I3", f"{given.actor.name} failed with a usable ticket in its cache")
+            if given.handed.at - given.actor.began > PROMPT + SLACK:
+                raise Violation("I3", f"{given.actor.name} took {took:.1f} s with a usable ticket in its cache")
+
+
+def _is_usable(world: World, given: Given) -> None:
+    assert given.handed is not None
+    access = world.server.access.get(given.handed.access_token)
+    if access is None or access.family not in world.ledger.ever_stored:
+        raise Violation("I3", f"{given.actor.name} was given {given.handed}, which is no ticket of its profile")
+    if access.ends <= given.handed.at and given.handed.access_token not in world.ledger.withdrawn:
+        ago = given.handed.at - access.ends
+        raise Violation("I3", f"{given.actor.name} was given {given.handed}, which ended {ago:.1f} s ago")
+
+
+def i5_what_a_person_stored_stands(world: World) -> None:
+    """I5: the grant is of the family that a person stored last, and what a person edited is kept."""
+    for writer in world.ledger.news.grant_written_by:
+        found = document(world.cluster.state, GRANT) or {}
+        name = family_of(str(found.get("refresh_token", "")))
+        if name not in world.ledger.stored:
+            raise Violation("I5", f"{writer.name} wrote {name} over what a person stored ({world.ledger.stored})")
+        if found.get("edits") != world.ledger.edits:
+            raise Violation("I5", f"{writer.name} wrote over a person's edit")
+
+
+def i6_a_rejection_is_remembered(world: World) -> None:
+    """I6: a token that the server has rejected for good is not asked about again."""
+    for sent in world.ledger.news.sent:
+        asked = [at for at in world.ledger.rejections.get(sent.token, ()) if at > world.scheduler.now - REJECTED_AGAIN]
+        if len(asked) > world.ledger.excuses.get(sent.token, 0) and "forced" not in sent.actor.kind:
+            raise Violation("I6", f"{sent.actor.name} asks about {sent.token}, which was rejected {len(asked)} times")
+
+
+def i7_no_needless_spend(world: World) -> None:
+    """I7: nobody spends who claimed while a fresh ticket was published, unless it was asked for."""
+    for sent in world.ledger.news.sent:
+        if sent.actor.kind in ("get", "round") and world.ledger.claimed_over.get(sent.actor):
+            raise Violation("I7", f"{sent.actor.name} spends {sent.token} though a fresh ticket was published")
+
+
+ALL: tuple[Callable[[World], None], ...] = (
+    i1_no_token_is_lost,
+    i2_one_spends_at_a_time,
+    i3_what_is_handed_out_is_good,
+    i5_what_a_person_stored_stands,
+    i6_a_rejection_is_remembered,
+    i7_no_needless_spend,
+)
+__all__ = ["ALL", "CLIENT", "SWITCHED_OFF", "journals"]

@@ -1,0 +1,136 @@
+"""What really happened, as somebody who sees all of it would write it down. The invariants judge by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tests.simulation.calls import Handed
+from tests.simulation.network import Exchange
+from tests.simulation.scheduler import Actor
+from tests.simulation.server import family_of
+
+
+@dataclass(eq=False)
+class Owed:
+    """A refresh token that somebody of ours has read. `safe`: its reader has gone on to something else than files.
+
+    A SIGKILL before that is one between request and answer, as far as anybody can tell.
+    """
+
+    token: str
+    reader: Actor
+    spent: str
+    safe: bool = False
+
+
+class Sent(NamedTuple):
+    """A spend that has just left."""
+
+    actor: Actor
+    token: str
+
+
+class Given(NamedTuple):
+    """What a call brought. `held`: the ticket that its host had in its cache as it began, if that was usable."""
+
+    actor: Actor
+    handed: Handed | None
+    held: str | None
+
+
+@dataclass(eq=False)
+class News:
+    """What happened in this step."""
+
+    sent: list[Sent] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+    grant_written_by: list[Actor] = field(default_factory=list)
+
+    def clear(self) -> None:
+        self.sent.clear()
+        self.given.clear()
+        self.grant_written_by.clear()
+
+
+class Ledger:
+    """One run's."""
+
+    def __init__(self) -> None:
+        self.news = News()
+        self.owed: dict[str, Owed] = {}
+        self.flying: dict[str, list[Exchange]] = {}
+        self.lost_by: dict[Actor, str] = {}
+        """The token whose answer a call has itself lost."""
+        self.stored: set[str] = set()
+        """The families any of which may stand in the grant: the last that a person stored; two while it is open."""
+        self.ever_stored: set[str] = set()
+        self.storing: dict[Actor, str] = {}
+        """The family that a `store` under way has proved."""
+        self.edits: int | None = None
+        """What stands in the field that a person edits."""
+        self.claimed_over: dict[Actor, bool] = {}
+        """Whether a fresh ticket was published when this call wrote its claim."""
+        self.rejections: dict[str, list[float]] = {}
+        self.excuses: dict[str, int] = {}
+        """How often a rejection may be asked for again: what came between it and its note."""
+        self.held: dict[Actor, str | None] = {}
+        self.troubled: set[str] = set()
+        """The hosts that a fault has met since the last call there began."""
+        self.trouble = 0
+        self.withdrawn: set[str] = set()
+
+    # -- people
+
+    def person_stores(self, family: str) -> None:
+        """By Vault's own tools: from now on it, or what a `store` under way brings."""
+        self.stored = {family, *self.storing.values()}
+        self.ever_stored.add(family)
+
+    def proved(self, actor: Actor, family: str) -> None:
+        """A `store` has proved a token: it will stand, or what stands."""
+        self.storing[actor] = family
+        self.stored.add(family)
+        self.ever_stored.add(family)
+
+    def grant_written(self, actor: Actor, document: Mapping[str, Any]) -> None:
+        family = family_of(str(document.get("refresh_token", "")))
+        if family in self.stored:
+            self.stored = {family, *self.storing.values()}
+        if actor.kind == "store":
+            self.edits = document.get("edits")
+        self.news.grant_written_by.append(actor)
+
+    # -- tokens
+
+    def read(self, actor: Actor, spent: str, body: bytes) -> None:
+        """An answer of the token endpoint has reached us."""
+        try:
+            token = json.loads(body).get("refresh_token")
+        except (ValueError, AttributeError):
+            return
+        if isinstance(token, str) and token != spent:
+            self.owed[token] = Owed(token, actor, spent)
+
+    def moved(self, actor: Actor, point: str) -> None:
+        """The actor stands at another await point."""
+        for owed in self.owed.values():
+            if owed.reader is actor and not owed.safe and (": " in point or point == "sleep"):
+                owed.safe = True
+
+    def killed(self, actor: Actor) -> None:
+        for token in [token for token, owed in self.owed.items() if owed.reader is actor and not owed.safe]:
+            del self.owed[token]
+        self.disturbed(actor.process.machine.name)
+
+    # -- faults
+
+    def disturbed(self, host: str = "") -> None:
+        """From now on calls under way there, or everywhere, may be late, and rejections unnoted."""
+        self.trouble += 1
+        self.troubled.add(host)
+
+    def excused(self, actor: Actor) -> bool:
+        return actor.process.machine.name in self.troubled or "" in self.troubled

@@ -1,0 +1,174 @@
+"""What one run is made of: drawn from a seed, or written down by name; and the shortest list of faults that still fails.
+
+A fault is aimed at the n-th time that an await point of that name is met (`Aim`); when it happens, the number of that
+step is noted, and a failing run is told, repeated and shortened by those numbers (`Fault`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from tests.simulation.server import DIALECTS, ROTATIONS, Dialect, Rotation
+
+# The times of a burst of calls: around the beginning of the soft and of the hard window, and the end of a ticket.
+MOMENTS = (0.0, 2.0, 190.0, 225.0, 268.0, 285.0, 301.0, 303.0, 330.0, 500.0, 590.0, 601.0)
+BURST_SECONDS = 6.0
+
+
+class Setting(NamedTuple):
+    """The site."""
+
+    hosts: int = 1
+    rotation: Rotation = "strict"
+    dialect: Dialect = Dialect()
+    ends_old_access: bool = False
+    lifetime: float = 300.0
+    ticket_kv: Literal[1, 2] = 2
+    standby: float = 0.0
+    """The share of requests that the standby gets."""
+    lag: float = 0.05
+    vault_skew: float = 0.0
+    standby_skew: float = 0.0
+    host_skew: tuple[float, ...] = ()
+    login: Literal["token", "approle"] = "token"
+    sharing: bool = False
+    """Whether a second profile spends the same grant."""
+    aliases: bool = False
+    """Whether some calls spell Vault's address in another way."""
+    reuse_grace: float = 30.0
+
+
+class Act(NamedTuple):
+    """Something that somebody does, `at` seconds after the beginning."""
+
+    at: float
+    what: str
+    host: int = 0
+    profile: str = "support"
+    session: str = "login"
+    alias: bool = False
+
+
+class Aim(NamedTuple):
+    """A fault that waits for its place. `point` ends with * where the rest does not matter."""
+
+    kind: str
+    point: str
+    nth: int = 0
+
+
+class Fault(NamedTuple):
+    """A fault that happened before that step."""
+
+    step: int
+    kind: str
+
+
+class Plan(NamedTuple):
+    """One run."""
+
+    seed: int
+    setting: Setting
+    acts: tuple[Act, ...]
+    aims: tuple[Aim, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    name: str = ""
+
+
+# How often which call is made, beside `get`.
+CALLS = (
+    *("get",) * 22,
+    *("get, forced",) * 2,
+    *("get, an hour wanted", "get, uncached", "revoke", "edit", "patch", "put"),
+    *("store",) * 2,
+    *("round",) * 4,
+    *("log out", "end the grant", "configure"),
+)
+KINDS_OF_FAULTS = (
+    *("kill",) * 6,
+    *("term", "int", "hup", "suspend", "clock", "log out", "put", "patch", "edit"),
+    *("lose",) * 4,
+    *("cut",) * 3,
+    *("late",) * 2,
+    *("refuse", "broken", "busy", "down", "seal"),
+)
+
+
+def draw(seed: int, points: Callable[[str], Sequence[str]], off: frozenset[str] = frozenset()) -> Plan:
+    """The plan of a seed. `points`: where a fault of a kind can occur. `off`: what is not to happen."""
+    chance = random.Random(f"plan {seed}")
+    hosts = chance.choice((1, 2, 2, 3))
+    setting = Setting(
+        hosts=hosts,
+        rotation=chance.choice((*ROTATIONS, "strict", "strict", "grace, same pair")),
+        dialect=chance.choice(DIALECTS),
+        ends_old_access=chance.random() < 0.15,
+        ticket_kv=chance.choice((2, 2, 2, 1)),
+        standby=chance.choice((0.0, 0.0, 0.5, 1.0)),
+        lag=chance.choice((0.05, 0.1, 2.0)),
+        vault_skew=chance.choice((0.0, 0.0, 40.0, -1800.0)),
+        standby_skew=chance.choice((0.0, 0.0, 0.4)),
+        host_skew=tuple(chance.choice((0.0, 0.0, 0.0, 75.0, -4000.0)) for _ in range(hosts)),
+        login=chance.choice(("token", "token", "token", "approle")),
+        sharing=chance.random() < 0.25,
+        aliases=chance.random() < 0.2,
+        reuse_grace=chance.choice((30.0, 30.0, 0.0)),
+    )
+    setting = _without(setting, off)
+
+    acts = sorted(_acts(chance, setting, off))
+    kinds = [kind for kind in KINDS_OF_FAULTS if kind not in off]
+    aims = []
+    for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4))):
+        kind = chance.choice(kinds)
+        aims.append(Aim(kind, chance.choice(points(kind)), min(int(chance.expovariate(0.45)), 12)))
+    return Plan(seed, setting, tuple(acts), tuple(aims))
+
+
+def _without(setting: Setting, off: frozenset[str]) -> Setting:
+    return setting._replace(
+        ends_old_access=setting.ends_old_access and "server ends the old access token" not in off,
+        sharing=setting.sharing and "two profiles on a grant" not in off,
+        aliases=setting.aliases and "two spellings of an address" not in off,
+        standby_skew=setting.standby_skew if "nodes' clocks differ" not in off else 0.0,
+    )
+
+
+def _acts(chance: random.Random, setting: Setting, off: frozenset[str]) -> list[Act]:
+    calls = [what for what in CALLS if what not in off]
+    acts = []
+    for moment in chance.sample(MOMENTS, chance.choice((2, 3, 3, 4))):
+        for _ in range(chance.choice((1, 2, 3, 3, 4, 5))):
+            acts.append(
+                Act(
+                    at=round(moment + chance.uniform(0, BURST_SECONDS) ** chance.choice((1, 0.2)), 3),
+                    what=chance.choice(calls),
+                    host=chance.randrange(setting.hosts),
+                    profile="helpdesk" if setting.sharing and chance.random() < 0.4 else "support",
+                    session="cron" if chance.random() < 0.15 and "two sessions of a user" not in off else "login",
+                    alias=setting.aliases and chance.random() < 0.4,
+                )
+            )
+    return acts
+
+
+def shortest(faults: Sequence[Fault], fails: Callable[[tuple[Fault, ...]], bool]) -> tuple[Fault, ...]:
+    """Fewer of them that still fail, by halves, quarters and so on (ddmin)."""
+    found, parts = tuple(faults), 2
+    if fails(()):
+        return ()
+    while len(found) > 1:
+        size = max(1, len(found) // parts)
+        pieces = [found[start : start + size] for start in range(0, len(found), size)]
+        fewer = next(
+            (rest for piece in pieces if fails(rest := tuple(one for one in found if one not in piece))), None
+        )
+        if fewer is not None:
+            found, parts = fewer, max(parts - 1, 2)
+        elif size == 1:
+            break
+        else:
+            parts = min(len(found), parts * 2)
+    return found

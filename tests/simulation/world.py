@@ -1,0 +1,320 @@
+"""One simulated site: hosts, Vault, a token endpoint and people, and what each step means for the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from tests.simulation import calls, faults, invariants
+from tests.simulation.cluster import Cluster, Refused
+from tests.simulation.files import texts_in
+from tests.simulation.hosts import Host, in_world, new_host
+from tests.simulation.ledger import Given, Ledger, Sent
+from tests.simulation.network import Exchange, Network
+from tests.simulation.people import GRANT, People
+from tests.simulation.plan import Act, Aim, Fault, Plan
+from tests.simulation.scheduler import Actor, Process, Scheduler
+from tests.simulation.server import CLIENT, AuthServer, family_of
+from tests.simulation.vault import ROLE, ROOT, State, document
+from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.model import Demand
+from vault_ticket_plugin.transport.exchange import HttpResponse
+
+NAMES = ("web-1", "web-2", "web-3")
+ADDRESSES = ("http://localhost:8200", "http://127.0.0.1:8200")
+PROFILES = ("support", "helpdesk")
+# A ticket with so much left is usable for longer than any call takes.
+COMFORT = 30.0
+
+
+class World:
+    """Everything in one run, and the watcher of its steps."""
+
+    def __init__(self, plan: Plan, place: Path, off: frozenset[str]) -> None:
+        self.plan = plan
+        self.off = off
+        self.scheduler = Scheduler(plan.seed)
+        self.scheduler.watcher = self
+        self.cluster = Cluster(State({"secret": 2, "kv1": 1}), lambda: self.scheduler.now)
+        self.server = AuthServer(lambda: self.scheduler.now)
+        self.network = Network(self.scheduler, self, in_world)
+        self.ledger = Ledger()
+        self.people = People(self)
+        self.hosts = [new_host(self.scheduler, place, name, n) for n, name in enumerate(NAMES[: plan.setting.hosts])]
+        self.met: Counter[tuple[str, str]] = Counter()
+        self.happened: list[Fault] = []
+        self.faults_end = False
+        self._passed: Counter[str] = Counter()
+        self._aims = list(plan.aims)
+        self._faults = list(plan.faults)
+        self._number = 0
+        self._set_up()
+
+    def _set_up(self) -> None:
+        setting, cluster, server = self.plan.setting, self.cluster, self.server
+        cluster.lag, cluster.skew, cluster.standby_skew = setting.lag, setting.vault_skew, setting.standby_skew
+        server.rotation, server.dialect, server.lifetime = setting.rotation, setting.dialect, setting.lifetime
+        server.ends_old_access = setting.ends_old_access
+        for number, host in enumerate(self.hosts):
+            host.clock.skew = setting.host_skew[number] if number < len(setting.host_skew) else 0.0
+            (host.root / "secret-id").write_text("secret-1\n")
+            host.write_config(self.config(host))
+        self.people.put()
+
+    def config(self, host: Host, more: str = "") -> str:
+        setting = self.plan.setting
+        lines = []
+        if setting.login == "approle":
+            lines += ["[vault.auth]", 'method = "approle"', f'role_id = "{ROLE}"']
+            lines += [f'secret_id_file = "{host.root}/secret-id"']
+        for profile in PROFILES if setting.sharing else PROFILES[:1]:
+            lines += [f"[profiles.{profile}]", f'client_id = "{CLIENT}"', 'token_url = "https://api.test/token"']
+            lines += ['revocation_url = "https://api.test/revoke"', f"reuse_grace = {setting.reuse_grace}", more]
+            if setting.ticket_kv == 1:
+                lines += [f"[profiles.{profile}.ticket]", 'mount = "kv1"', "kv_version = 1"]
+            if profile != PROFILES[0]:
+                lines += [f"[profiles.{profile}.grant]", 'path = "ticket/support/grant"']
+        return "\n".join(lines) + "\n"
+
+    def close(self) -> None:
+        self.scheduler.close()
+        for host in self.hosts:
+            for process in list(host.processes):
+                host.end(process, [])
+
+    # -- calls
+
+    def begin(self, act: Act) -> Actor | None:
+        """Somebody does something: a call's actor, or None if it is done at once."""
+        host = self.hosts[act.host % len(self.hosts)]
+        if act.what in ("put", "patch", "edit", "end the grant"):
+            self.people.act(act.what)
+            return None
+        if act.what == "log out":
+            host.log_out("login")
+            self.ledger.disturbed(host.name)
+            return None
+        if act.what == "configure":
+            host.write_config(self.config(host, "" if "soft_window" in host.config else 'soft_window = "2m"'))
+            return None
+        return self._spawn(act, host)
+
+    def _spawn(self, act: Act, host: Host) -> Actor:
+        environ = self.environ(act, host)
+        process = self._process_for(act, host, environ)
+        self._number += 1
+        name = f"{self._number}.{act.what} {act.profile}@{host.name}"
+        kind = act.what.partition(" again")[0]
+        actor = self.scheduler.spawn(name, process, lambda: self._body(act, host, environ), kind)
+        self.ledger.held[actor] = self._in_cache(host, act) if act.what == "get" else None
+        if not any(other.process.machine is host for other in self.scheduler.actors if other is not actor):
+            self.ledger.troubled.discard(host.name)
+        return actor
+
+    def environ(self, act: Act, host: Host) -> dict[str, str]:
+        environ = host.environ(act.session, ADDRESSES[act.alias])
+        if self.plan.setting.login == "token":
+            environ["VAULT_TOKEN"] = ROOT
+        return environ
+
+    def _process_for(self, act: Act, host: Host, environ: Mapping[str, str]) -> Process:
+        """A daemon stays; one that another round is using already gets its turn as a daemon of its own."""
+        if act.what != "round":
+            return host.process()
+        busy = {actor.process for actor in self.scheduler.actors}
+        key = f"{act.session} {environ['VAULT_ADDR']} {host.config}"
+        daemon = host.daemons.get(key)
+        if daemon is not None and daemon.process not in busy:
+            return daemon.process
+        return host.process()
+
+    def _body(self, act: Act, host: Host, environ: Mapping[str, str]) -> object:
+        match act.what:
+            case "get":
+                return calls.get(host, environ, act.profile)
+            case "get, forced":
+                return calls.get(host, environ, act.profile, Demand(force=True))
+            case "get, an hour wanted":
+                return calls.get(host, environ, act.profile, Demand(min_ttl=280.0))
+            case "get, uncached":
+                return calls.get(host, environ, act.profile, cached=False)
+            case "store":
+                return calls.store(host, environ, act.profile, self.server.issue())
+            case "store, unproven":
+                return calls.store(host, environ, act.profile, self.server.issue(), verify=False)
+            case "store again":
+                return calls.store(host, environ, act.profile, f"{sorted(self.ledger.stored)[0]}-1")
+            case "revoke":
+                return calls.revoke(host, environ, act.profile)
+            case "round":
+                return self._round(act, host, environ)
+        raise ValueError(act.what)
+
+    def _round(self, act: Act, host: Host, environ: Mapping[str, str]) -> object:
+        actor = self.scheduler.current
+        assert actor is not None
+        key = f"{act.session} {environ['VAULT_ADDR']} {host.config}"
+        daemon = host.daemons.get(key)
+        if daemon is None or daemon.process is not actor.process:
+            daemon = calls.begin_daemon(host, environ, actor.process)
+            host.daemons[key] = daemon
+        return daemon.look_after(act.profile)
+
+    # -- the watcher
+
+    def before(self, point: str, subject: object) -> None:
+        if isinstance(subject, Actor):
+            self.ledger.moved(subject, point)
+        if self.faults_end or not isinstance(subject, Actor | Exchange):
+            return
+        if not point.endswith(" late"):
+            self._passed[point] += 1
+        for kind in self._due(point):
+            if faults.can_meet(kind, point):
+                self.scheduler.note(f"FAULT {kind}")
+                self.met[kind, point] += 1
+                self.happened.append(Fault(self.scheduler.step, kind))
+                faults.KINDS[kind].do(self, subject)
+                if faults.stage_of(point) in ("arrive", "processed", "answered"):
+                    self.ledger.disturbed()
+
+    def _due(self, point: str) -> list[str]:
+        """The kinds of fault that are to happen now."""
+        found = [fault.kind for fault in self._faults if fault.step == self.scheduler.step]
+        for aim in [aim for aim in self._aims if self._meets(aim, point)]:
+            self._aims.remove(aim)
+            found.append(aim.kind)
+        return found
+
+    def _meets(self, aim: Aim, point: str) -> bool:
+        if aim.point.endswith("*"):
+            met = sum(times for name, times in self._passed.items() if name.startswith(aim.point[:-1]))
+            return point.startswith(aim.point[:-1]) and met > aim.nth
+        return point == aim.point and self._passed[point] > aim.nth
+
+    def after(self) -> None:
+        for check in invariants.ALL:
+            check(self)
+        self.ledger.news.clear()
+
+    def ended(self, actor: Actor) -> None:
+        """Its process ends with it, unless it is a daemon's."""
+        host = self.host_of(actor)
+        if actor.kind != "round":
+            host.end(actor.process, [])
+        if actor.kind == "store":
+            family = self.ledger.storing.pop(actor, None)
+            if family is not None and actor.error is None and self.ledger.stored - {family}:
+                standing = family_of(str(self.people.document().get("refresh_token", "")))
+                if standing in self.ledger.stored:
+                    self.ledger.stored = {standing, *self.ledger.storing.values()}
+        if actor.dead or actor.signalled:
+            return
+        if actor.error is not None and (
+            not isinstance(actor.error, VaultTicketError) or type(actor.error) is VaultTicketError
+        ):
+            raise actor.error
+        if actor.kind.startswith("get") or actor.kind == "round":
+            handed = actor.result if isinstance(actor.result, calls.Handed) else None
+            self.ledger.news.given.append(Given(actor, handed, self.ledger.held.pop(actor, None)))
+
+    def killed(self, actor: Actor) -> None:
+        host = self.host_of(actor)
+        sisters = [one for one in self.scheduler.actors if one.process is actor.process]
+        host.end(actor.process, self.scheduler.actors)
+        for one in sisters:
+            self.ledger.killed(one)
+
+    def host_of(self, actor: Actor) -> Host:
+        return next(host for host in self.hosts if host is actor.process.machine)
+
+    def holder_of(self, actor: Actor) -> str:
+        """What a claim of this process begins with."""
+        return f"{actor.process.machine.name} (pid {actor.process.pid},"
+
+    # -- servers (network.py)
+
+    def handle(self, exchange: Exchange) -> HttpResponse | Refused:
+        if exchange.target == "server":
+            return self._at_server(exchange)
+        at_standby = self.scheduler.chance.random() < self.plan.setting.standby
+        path = exchange.path.removeprefix("/v1/")
+        headers = {name.lower(): value for name, value in exchange.headers.items()}
+        before = self.cluster.state
+        response = self.cluster.handle(exchange.method, path, headers, exchange.body, at_standby)
+        after = self.cluster.state
+        if after.keys.get(GRANT) is not before.keys.get(GRANT):
+            self._grant_written(exchange, document(before, GRANT) or {}, document(after, GRANT) or {})
+        return response
+
+    def _grant_written(self, exchange: Exchange, was: Mapping[str, object], found: Mapping[str, object]) -> None:
+        self.ledger.grant_written(exchange.actor, found)
+        claims = [(one.get("vault_ticket") or {}).get("claim") for one in (was, found)]  # type: ignore[attr-defined]
+        if claims[1] and claims[0] != claims[1]:
+            self.ledger.claimed_over[exchange.actor] = self._fresh_is_published(exchange)
+
+    def _fresh_is_published(self, exchange: Exchange) -> bool:
+        """By true time, and by more than any rounding."""
+        profile = "helpdesk" if "helpdesk" in exchange.actor.name else "support"
+        mount = "kv1" if self.plan.setting.ticket_kv == 1 else "secret"
+        found = document(self.cluster.state, f"{mount}/ticket/{profile}/token")
+        access = self.server.access.get(str((found or {}).get("access_token", "")))
+        if access is None:
+            return False
+        soft = 120.0 if "soft_window" in self.host_of(exchange.actor).config else self.server.lifetime / 3
+        return access.ends - self.scheduler.now > soft + 3.0
+
+    def _at_server(self, exchange: Exchange) -> HttpResponse | Refused:
+        if self.scheduler.now < self.server.down_until:
+            return Refused()
+        body = exchange.body or b""
+        if exchange.label == "revoke":
+            self.ledger.withdrawn.add(_field(body, "token"))
+        return self.server.handle(exchange.path, body, exchange.broken)
+
+    def sent(self, exchange: Exchange) -> None:
+        if exchange.label == "spend":
+            token = _field(exchange.body or b"", "refresh_token")
+            self.ledger.news.sent.append(Sent(exchange.actor, token))
+            self.ledger.flying.setdefault(token, []).append(exchange)
+
+    def settled(self, exchange: Exchange) -> None:
+        if exchange.label == "spend":
+            token = _field(exchange.body or b"", "refresh_token")
+            self.ledger.flying[token].remove(exchange)
+            self.ledger.lost_by[exchange.actor] = token  # unless its answer comes to be read
+
+    def received(self, exchange: Exchange) -> None:
+        if exchange.label != "spend" or not isinstance(exchange.answer, HttpResponse):
+            return
+        token, actor = _field(exchange.body or b"", "refresh_token"), exchange.actor
+        if exchange.answer.status >= 500:
+            return
+        self.ledger.lost_by.pop(actor, None)
+        if exchange.answer.status == 200:
+            if actor.kind.startswith("store"):
+                self.ledger.proved(actor, family_of(token))
+            self.ledger.read(actor, token, exchange.answer.body)
+        elif b"invalid_grant" in exchange.answer.body:
+            self.ledger.rejections.setdefault(token, []).append(self.scheduler.now)
+
+    def _in_cache(self, host: Host, act: Act) -> str | None:
+        """A ticket that this call's user has at hand, and that is usable by true time for longer than it takes."""
+        with contextlib.suppress(ValueError, IndexError, KeyError):
+            for name, text in texts_in(str(self._runtime(host, act)), ".ticket"):
+                access = self.server.access.get(json.loads(text.split("\n")[5])["access_token"])
+                if name.startswith(f"{act.profile}-") and access and access.ends > self.scheduler.now + COMFORT:
+                    return str(json.loads(text.split("\n")[5])["access_token"])
+        return None
+
+    def _runtime(self, host: Host, act: Act) -> Path:
+        folder = host.folder(act.session, "run")
+        return folder if act.session == "cron" else folder / "vault-ticket"
+
+
+def _field(body: bytes, name: str) -> str:
+    return parse_qs(body.decode()).get(name, [""])[0]
