@@ -75,7 +75,7 @@ def _signal(name: str, raised: Callable[[], BaseException]) -> Callable[[World, 
             return  # a daemon's handler lets the round end
         actor.signalled = name
         actor.raising = raised()
-        world.ledger.disturbed(actor.process.machine.name)
+        world.ledger.disturbed(world.scheduler.now, actor.process.machine.name)
 
     return do
 
@@ -83,19 +83,19 @@ def _signal(name: str, raised: Callable[[], BaseException]) -> Callable[[World, 
 def _suspend(world: World, subject: Actor | Exchange) -> None:
     host = world.host_of(_actor(subject))
     host.wakes = world.scheduler.now + SUSPENDED
-    world.ledger.disturbed(host.name)
+    world.ledger.disturbed(world.scheduler.now, host.name)
 
 
 def _clock(world: World, subject: Actor | Exchange) -> None:
     host = world.host_of(_actor(subject))
     host.clock.skew += STEP if host.clock.skew <= 0 else -STEP
-    world.ledger.disturbed(host.name)
+    world.ledger.disturbed(world.scheduler.now, host.name)
 
 
 def _log_out(world: World, subject: Actor | Exchange) -> None:
     host = world.host_of(_actor(subject))
     host.log_out("login")
-    world.ledger.disturbed(host.name)
+    world.ledger.disturbed(world.scheduler.now, host.name)
 
 
 def _person(what: str) -> Callable[[World, Actor | Exchange], None]:

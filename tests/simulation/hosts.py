@@ -6,6 +6,7 @@ All that touches how the parts are made stands here: who calls what is in `calls
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import secrets
@@ -22,6 +23,7 @@ import vault_ticket_plugin.wiring
 from tests.simulation.files import SimulatedFcntl, SimulatedOs, remove_folder
 from tests.simulation.scheduler import START, Actor, Process, Scheduler
 from vault_ticket_plugin.clock import Clock, Deadline
+from vault_ticket_plugin.daemon.wiring import DaemonWiring
 from vault_ticket_plugin.settings.load import Settings, load_settings
 from vault_ticket_plugin.transport.exchange import Transport
 from vault_ticket_plugin.wiring import Wiring
@@ -169,10 +171,22 @@ def simulated(scheduler: Scheduler, exchange: Callable[..., object]) -> Iterator
             mock.patch.object(vault_ticket_plugin.wiring, "socket", sockets),
             mock.patch.object(secrets, "token_hex", lambda size: scheduler.chance.randbytes(size).hex()),
             mock.patch.object(Transport, "exchange", lambda _self, *how, **more: exchange(*how, **more)),
+            _without_shared_locks(Wiring, DaemonWiring),
         ):
             yield
     finally:
         random.setstate(before)
+
+
+@contextlib.contextmanager
+def _without_shared_locks(*kinds: type) -> Iterator[None]:
+    """Up to Python 3.11 a cached property has one lock for all instances: processes here would wait for each other."""
+    with contextlib.ExitStack() as stack:
+        for kind in kinds:
+            for one in vars(kind).values():
+                if isinstance(one, functools.cached_property) and hasattr(one, "lock"):
+                    stack.enter_context(mock.patch.object(one, "lock", contextlib.nullcontext()))
+        yield
 
 
 def _host_name(scheduler: Scheduler) -> str:

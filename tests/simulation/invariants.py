@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PROMPT, SLACK = 3.0, 0.2
 # Between two asks about a rejected token.
 REJECTED_AGAIN = 300.0
+# A fault so soon before a rejection, or any time after it, may have kept it from being noted.
+UNNOTED = 30.0
 
 SWITCHED_OFF: Mapping[str, str] = {}
 """By name: what is not asked, or does not happen, until the design that mends it is there; with the reason."""
@@ -156,7 +158,8 @@ def i6_a_rejection_is_remembered(world: World) -> None:
     """I6: a token that the server has rejected for good is not asked about again."""
     for sent in world.ledger.news.sent:
         asked = [at for at in world.ledger.rejections.get(sent.token, ()) if at > world.scheduler.now - REJECTED_AGAIN]
-        if len(asked) > world.ledger.excuses.get(sent.token, 0) and "forced" not in sent.actor.kind:
+        unnoted = asked and world.ledger.last_trouble > asked[0] - UNNOTED
+        if asked and not unnoted and sent.actor.kind in ("get", "round"):
             raise Violation("I6", f"{sent.actor.name} asks about {sent.token}, which was rejected {len(asked)} times")
 
 

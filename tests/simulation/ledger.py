@@ -74,12 +74,11 @@ class Ledger:
         self.claimed_over: dict[Actor, bool] = {}
         """Whether a fresh ticket was published when this call wrote its claim."""
         self.rejections: dict[str, list[float]] = {}
-        self.excuses: dict[str, int] = {}
-        """How often a rejection may be asked for again: what came between it and its note."""
+        """When whoever asked about a token has read that it is dead."""
         self.held: dict[Actor, str | None] = {}
         self.troubled: set[str] = set()
         """The hosts that a fault has met since the last call there began."""
-        self.trouble = 0
+        self.last_trouble = 0.0
         self.withdrawn: set[str] = set()
 
     # -- people
@@ -97,6 +96,8 @@ class Ledger:
 
     def grant_written(self, actor: Actor, document: Mapping[str, Any]) -> None:
         family = family_of(str(document.get("refresh_token", "")))
+        if self.storing.get(actor) == family:
+            del self.storing[actor]  # it has landed: what a person stores from now on is later
         if family in self.stored:
             self.stored = {family, *self.storing.values()}
         if actor.kind == "store":
@@ -120,16 +121,16 @@ class Ledger:
             if owed.reader is actor and not owed.safe and (": " in point or point == "sleep"):
                 owed.safe = True
 
-    def killed(self, actor: Actor) -> None:
+    def killed(self, actor: Actor, now: float) -> None:
         for token in [token for token, owed in self.owed.items() if owed.reader is actor and not owed.safe]:
             del self.owed[token]
-        self.disturbed(actor.process.machine.name)
+        self.disturbed(now, actor.process.machine.name)
 
     # -- faults
 
-    def disturbed(self, host: str = "") -> None:
-        """From now on calls under way there, or everywhere, may be late, and rejections unnoted."""
-        self.trouble += 1
+    def disturbed(self, now: float, host: str = "") -> None:
+        """Calls under way there, or everywhere, may be late from now on, and rejections unnoted."""
+        self.last_trouble = now
         self.troubled.add(host)
 
     def excused(self, actor: Actor) -> bool:

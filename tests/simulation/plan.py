@@ -121,9 +121,9 @@ def draw(seed: int, points: Callable[[str], Sequence[str]], off: frozenset[str] 
     acts = sorted(_acts(chance, setting, off))
     kinds = [kind for kind in KINDS_OF_FAULTS if kind not in off]
     aims = []
-    for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4))):
+    for _ in range(chance.choice((0, 1, 2, 3, 4, 5, 6, 8))):
         kind = chance.choice(kinds)
-        aims.append(Aim(kind, chance.choice(points(kind)), min(int(chance.expovariate(0.45)), 12)))
+        aims.append(Aim(kind, chance.choice(points(kind)), min(int(chance.expovariate(0.35)), 15)))
     return Plan(seed, setting, tuple(acts), tuple(aims))
 
 
@@ -139,7 +139,7 @@ def _without(setting: Setting, off: frozenset[str]) -> Setting:
 def _acts(chance: random.Random, setting: Setting, off: frozenset[str]) -> list[Act]:
     calls = [what for what in CALLS if what not in off]
     acts = []
-    for moment in chance.sample(MOMENTS, chance.choice((2, 3, 3, 4))):
+    for moment in chance.sample(MOMENTS, chance.choice((3, 4, 5, 6))):
         for _ in range(chance.choice((1, 2, 3, 3, 4, 5))):
             acts.append(
                 Act(

@@ -24,7 +24,7 @@ STAY = 0.7
 # Far more than any run needs: one that gets there turns in a circle.
 MAX_STEPS = 60_000
 # A thread that does not give the baton back in this time hangs, and the test with it.
-PATIENCE = 120.0
+PATIENCE = 10.0
 TAIL = 60
 
 

@@ -83,7 +83,7 @@ def answer(state: State, request: Request, now: float) -> Outcome:
 
     match request.path.split("/", 3):
         case ["auth", "token", "revoke-self"]:
-            return state._replace(tokens=state.tokens - {request.token}), Reply(204)
+            return state._replace(tokens=state.tokens - {request.token}, index=state.index + 1), Reply(204)
         case ["auth", "token", "lookup-self"]:
             ttl = 0 if request.token == ROOT else 1200
             return state, _data({"ttl": ttl, "creation_ttl": ttl, "renewable": False})
@@ -124,7 +124,7 @@ def _log_in(state: State, request: Request) -> Outcome:
         return state, _errors(400, "invalid role or secret ID")
     token = f"hvs.login-{state.logins + 1:020d}"
     auth = {"client_token": token, "lease_duration": 1200, "renewable": True, "token_type": "service"}
-    state = state._replace(tokens=state.tokens | {token}, logins=state.logins + 1)
+    state = state._replace(tokens=state.tokens | {token}, logins=state.logins + 1, index=state.index + 1)
     return state, Reply(200, {"auth": auth, "lease_duration": 0, "renewable": False})
 
 

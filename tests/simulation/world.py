@@ -96,7 +96,7 @@ class World:
             return None
         if act.what == "log out":
             host.log_out("login")
-            self.ledger.disturbed(host.name)
+            self.ledger.disturbed(self.scheduler.now, host.name)
             return None
         if act.what == "configure":
             host.write_config(self.config(host, "" if "soft_window" in host.config else 'soft_window = "2m"'))
@@ -180,7 +180,7 @@ class World:
                 self.happened.append(Fault(self.scheduler.step, kind))
                 faults.KINDS[kind].do(self, subject)
                 if faults.stage_of(point) in ("arrive", "processed", "answered"):
-                    self.ledger.disturbed()
+                    self.ledger.disturbed(self.scheduler.now)
 
     def _due(self, point: str) -> list[str]:
         """The kinds of fault that are to happen now."""
@@ -207,11 +207,7 @@ class World:
         if actor.kind != "round":
             host.end(actor.process, [])
         if actor.kind == "store":
-            family = self.ledger.storing.pop(actor, None)
-            if family is not None and actor.error is None and self.ledger.stored - {family}:
-                standing = family_of(str(self.people.document().get("refresh_token", "")))
-                if standing in self.ledger.stored:
-                    self.ledger.stored = {standing, *self.ledger.storing.values()}
+            self.ledger.storing.pop(actor, None)
         if actor.dead or actor.signalled:
             return
         if actor.error is not None and (
@@ -227,7 +223,7 @@ class World:
         sisters = [one for one in self.scheduler.actors if one.process is actor.process]
         host.end(actor.process, self.scheduler.actors)
         for one in sisters:
-            self.ledger.killed(one)
+            self.ledger.killed(one, self.scheduler.now)
 
     def host_of(self, actor: Actor) -> Host:
         return next(host for host in self.hosts if host is actor.process.machine)
