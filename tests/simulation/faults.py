@@ -19,6 +19,8 @@ STEP, RETRY_AFTER = 3600.0, 20
 # How late an answer is; and a request, which is processed within the claim or never (docs/promela/README.md).
 ANSWER_LATE, REQUEST_LATE, VAULT_LATE = 9.0, 1.5, 5.0
 
+# What may cost us a token by the design's own words: a process's end by SIGKILL, a lost message, a server that fails.
+EXCUSES = frozenset({"kill", "suspend", "refuse", "lose", "cut", "broken", "gateway", "busy", "down", "seal"})
 STAGES = ("leave", "arrive", "processed", "answered", "read")
 BY_SERVER = {"spend", "revoke"}
 VAULT_CALLS = (
@@ -64,8 +66,15 @@ def points_of(kind: str) -> tuple[str, ...]:
 
 
 def _kill(world: World, subject: Actor | Exchange) -> None:
+    world.killed(_actor(subject))
+
+
+def _hang_up(world: World, subject: Actor | Exchange) -> None:
+    """The terminal is closed: no handler of ours runs, and no doubt of ours is excused by it."""
     actor = _actor(subject)
-    world.killed(actor)
+    if actor.kind != "round":
+        actor.signalled = "HUP"
+        world.killed(actor)
 
 
 def _signal(name: str, raised: Callable[[], BaseException]) -> Callable[[World, Actor | Exchange], None]:
@@ -132,6 +141,16 @@ def _broken(_world: World, subject: Actor | Exchange) -> None:
     _exchange(subject).broken = True
 
 
+def _gateway(_world: World, subject: Actor | Exchange) -> None:
+    """Done, and told as a server that can't: a gateway's 503 after its upstream broke off."""
+    _exchange(subject).broken = True
+    _exchange(subject).gateway = True
+
+
+def _wall(_world: World, subject: Actor | Exchange) -> None:
+    _exchange(subject).walled = True
+
+
 def _busy(world: World, _subject: Actor | Exchange) -> None:
     world.server.busy_until = world.scheduler.now + AWAY
     world.server.retry_after = RETRY_AFTER
@@ -162,7 +181,7 @@ _BY_VAULT, _BY_SERVER = frozenset(VAULT_CALLS), frozenset(BY_SERVER)
 _OURS = ("leave", "read")
 KINDS: Mapping[str, Kind] = {
     "kill": Kind(_kill, _OURS, anywhere=True),
-    "hup": Kind(_kill, _OURS, anywhere=True),
+    "hup": Kind(_hang_up, _OURS, anywhere=True),
     "term": Kind(_signal("TERM", lambda: SystemExit(143)), _OURS, anywhere=True),
     "int": Kind(_signal("INT", KeyboardInterrupt), _OURS, anywhere=True),
     "suspend": Kind(_suspend, _OURS, anywhere=True),
@@ -176,6 +195,8 @@ KINDS: Mapping[str, Kind] = {
     "cut": Kind(_cut, ("arrive", "answered")),
     "late": Kind(_late, ("arrive", "answered")),
     "broken": Kind(_broken, ("processed",), only=_BY_SERVER),
+    "gateway": Kind(_gateway, ("processed",), only=_BY_SERVER),
+    "wall": Kind(_wall, ("processed",), only=frozenset({"spend"})),
     "busy": Kind(_busy, ("processed",), only=_BY_SERVER),
     "down": Kind(_down, ("processed",)),
     "seal": Kind(_seal, ("processed",), only=_BY_VAULT),

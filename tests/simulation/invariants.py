@@ -25,7 +25,7 @@ PROMPT, SLACK = 3.0, 0.2
 # Between two asks about a rejected token.
 REJECTED_AGAIN = 300.0
 # A fault so soon before a rejection, or any time after it, may have kept it from being noted.
-UNNOTED = 30.0
+UNNOTED = 60.0
 
 SWITCHED_OFF: Mapping[str, str] = {}
 """By name: what is not asked, or does not happen, until the design that mends it is there; with the reason."""
@@ -36,7 +36,7 @@ def i1_no_token_is_lost(world: World) -> None:
     owed, server, stored = world.ledger.owed, world.server, world.ledger.stored
     for token in list(owed):
         name, reader = family_of(token), owed[token].reader
-        if name not in stored or not server.takes(token):
+        if name not in stored or not server.takes(token) or world.ledger.overruled(name, _standing(world)):
             del owed[token]
         elif not reader.done and not reader.dead:
             continue
@@ -48,11 +48,20 @@ def i1_no_token_is_lost(world: World) -> None:
 def _kept(world: World, token: str) -> bool:
     """It, or a sister that is as good: a server may answer two uses of one token with two."""
     name = family_of(token)
-    standing = str((document(world.cluster.state, GRANT) or {}).get("refresh_token", ""))
+    standing = _token(world)
     if standing == token or (family_of(standing) == name and world.server.takes(standing)):
         return True
     kept = [_token_in(text) for host in world.hosts for _, text in journals(world, host.name)]
     return any(family_of(one) == name and world.server.takes(one) for one in kept)
+
+
+def _token(world: World) -> str:
+    """The refresh token in the grant."""
+    return str((document(world.cluster.state, GRANT) or {}).get("refresh_token", ""))
+
+
+def _standing(world: World) -> str:
+    return family_of(_token(world))
 
 
 def journals(world: World, host: str) -> list[tuple[str, str]]:
@@ -90,8 +99,8 @@ def _second_use(world: World, sent: Sent) -> None:
     kept = next((one for one in waiting if one in successors), None)
     if kept is not None and world.server.takes(kept):
         raise Violation("I1", f"{sent.token} is spent by {sent.actor.name} while {kept} waits in a journal there")
-    if world.ledger.lost_by.get(sent.actor) == sent.token:
-        return
+    if world.ledger.lost_by.get(sent.actor) == sent.token and world.plan.setting.reuse_grace:
+        return  # tried again by the same call, which the profile allows
     if Secret(sent.token).fingerprint() not in _doubts(world, sent):
         raise Violation("I2", f"{sent.token} was spent before, and {sent.actor.name} sends it without a doubt on record")
 
@@ -108,7 +117,7 @@ def _doubts(world: World, sent: Sent) -> set[str]:
 
 def _storing_harms_nothing(world: World, sent: Sent) -> None:
     """I5, the second half: what was stored before is not spent again."""
-    if "storing an old token" in world.off or world.server.rotation == "none":
+    if world.server.rotation == "none":
         return
     name = family_of(sent.token)
     if name in world.ledger.stored and not world.server.takes(sent.token) and not _ended(world, sent.token):
@@ -125,7 +134,7 @@ def i3_what_is_handed_out_is_good(world: World) -> None:
     for given in world.ledger.news.given:
         if given.handed is not None:
             _is_usable(world, given)
-        if given.held is not None and "answers within 3 s" not in world.off and not world.ledger.excused(given.actor):
+        if given.held is not None and "answers within 3 s" not in world.off and not world.ledger.late(given.actor):
             took = given.actor.ended - given.actor.began
             if given.handed is None:
                 raise Violation("I3", f"{given.actor.name} failed with a usable ticket in its cache")

@@ -69,12 +69,18 @@ class Ledger:
         self.ever_stored: set[str] = set()
         self.storing: dict[Actor, str] = {}
         """The family that a `store` under way has proved."""
+        self.put_at: dict[str, float] = {}
+        self.store_began: dict[str, float] = {}
         self.edits: int | None = None
         """What stands in the field that a person edits."""
         self.claimed_over: dict[Actor, bool] = {}
         """Whether a fresh ticket was published when this call wrote its claim."""
         self.rejections: dict[str, list[float]] = {}
         """When whoever asked about a token has read that it is dead."""
+        self.pending: dict[Actor, str] = {}
+        """The token that a call has sent, as long as it has not read an answer."""
+        self.excused: set[str] = set()
+        """The families that a fault may have cost us, by the design's own words."""
         self.held: dict[Actor, str | None] = {}
         self.troubled: set[str] = set()
         """The hosts that a fault has met since the last call there began."""
@@ -83,25 +89,30 @@ class Ledger:
 
     # -- people
 
-    def person_stores(self, family: str) -> None:
+    def person_stores(self, family: str, now: float) -> None:
         """By Vault's own tools: from now on it, or what a `store` under way brings."""
+        self.put_at[family] = now
         self.stored = {family, *self.storing.values()}
         self.ever_stored.add(family)
 
     def proved(self, actor: Actor, family: str) -> None:
         """A `store` has proved a token: it will stand, or what stands."""
         self.storing[actor] = family
+        self.store_began[family] = actor.began
         self.stored.add(family)
         self.ever_stored.add(family)
 
-    def grant_written(self, actor: Actor, document: Mapping[str, Any]) -> None:
-        family = family_of(str(document.get("refresh_token", "")))
+    def overruled(self, family: str, standing: str) -> bool:
+        """Whether a person put what stands there while a `store` of the family was under way: either may win."""
+        return self.put_at.get(standing, 0.0) > self.store_began.get(family, float("inf")) - 1.0
+
+    def grant_written(self, actor: Actor, before: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+        was, family = (family_of(str(one.get("refresh_token", ""))) for one in (before, document))
         if self.storing.get(actor) == family:
             del self.storing[actor]  # it has landed: what a person stores from now on is later
-        if family in self.stored:
+        if family in self.stored and family != was:
             self.stored = {family, *self.storing.values()}
-        if actor.kind == "store":
-            self.edits = document.get("edits")
+            self.edits = document.get("edits")  # what `store` writes replaces all that was there
         self.news.grant_written_by.append(actor)
 
     # -- tokens
@@ -122,8 +133,10 @@ class Ledger:
                 owed.safe = True
 
     def killed(self, actor: Actor, now: float) -> None:
+        """By SIGKILL nobody can have kept what was read in the same breath; SIGHUP is no excuse."""
         for token in [token for token, owed in self.owed.items() if owed.reader is actor and not owed.safe]:
-            del self.owed[token]
+            if not actor.signalled:
+                del self.owed[token]
         self.disturbed(now, actor.process.machine.name)
 
     # -- faults
@@ -133,5 +146,9 @@ class Ledger:
         self.last_trouble = now
         self.troubled.add(host)
 
-    def excused(self, actor: Actor) -> bool:
+    def excuse(self) -> None:
+        """What is under way, or not in Vault yet, may be lost, or be spent a second time by another host."""
+        self.excused |= {family_of(token) for token in (*self.owed, *self.pending.values())}
+
+    def late(self, actor: Actor) -> bool:
         return actor.process.machine.name in self.troubled or "" in self.troubled

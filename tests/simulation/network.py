@@ -46,6 +46,10 @@ class Exchange:
     """Seconds that it is held up at this stage."""
     broken: bool = False
     """The server fails after it has done what was asked."""
+    gateway: bool = False
+    """It is a gateway before it that fails."""
+    walled: bool = False
+    """A firewall answers in its place."""
 
     @property
     def path(self) -> str:
@@ -57,6 +61,9 @@ class Servers(Protocol):
 
     def handle(self, exchange: Exchange) -> HttpResponse | Refused:
         """At the moment at which it is processed."""
+
+    def lateness(self, exchange: Exchange) -> float:
+        """Seconds that each answer takes to that host."""
 
     def sent(self, exchange: Exchange) -> None:
         """It has left."""
@@ -135,7 +142,8 @@ class Network:
             return
         scheduler.note(f"{exchange.actor.name} {exchange.label}: {found.status} {found.body!r}")
         label = f"{exchange.label}: answered"
-        scheduler.at(scheduler.now + self._delay(), label, exchange, lambda: self._arrive_back(exchange, found))
+        delay = self._delay() + self._servers.lateness(exchange)
+        scheduler.at(scheduler.now + delay, label, exchange, lambda: self._arrive_back(exchange, found))
 
     def _arrive_back(self, exchange: Exchange, found: HttpResponse) -> None:
         if self._held_up(exchange, "answered", lambda: self._arrive_back(exchange, found)):

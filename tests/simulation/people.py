@@ -36,7 +36,7 @@ class People:
 
     def _store(self, method: str, more: Mapping[str, Any]) -> None:
         token = self._world.server.issue()
-        self._world.ledger.person_stores(family_of(token))
+        self._world.ledger.person_stores(family_of(token), self._world.scheduler.now)
         if method == "POST":
             self._world.ledger.edits = None
         self._world.cluster.act(method, GRANT_API, {"data": {"refresh_token": token, **more}})

@@ -13,6 +13,7 @@ import hashlib
 import heapq
 import random
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -71,6 +72,8 @@ class Actor:
     raising: BaseException | None = None
     result: object = None
     error: BaseException | None = None
+    trace: str = ""
+    """Where the error came from."""
     began: float = 0.0
     ended: float = 0.0
     signalled: str = ""
@@ -199,7 +202,8 @@ class Scheduler:
             if not actor.dead:
                 actor.result = body()
         except BaseException as error:  # noqa: BLE001 - the watcher judges it
-            actor.error = error
+            actor.error, actor.trace = error, traceback.format_exc()
+            _let_go(error)  # of what its frames hold, while it is still this actor that closes it
         actor.done, actor.ended = True, self.now
         self.actors.remove(actor)
 
@@ -306,3 +310,9 @@ def _ending(actor: Actor) -> str:
     if actor.error is not None:
         return f"{type(actor.error).__name__} {actor.error}"
     return "" if actor.result is None else str(actor.result)
+
+
+def _let_go(error: BaseException | None) -> None:
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

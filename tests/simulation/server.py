@@ -105,8 +105,8 @@ class AuthServer:
 
     # -- requests
 
-    def handle(self, path: str, body: bytes, broken: bool = False) -> HttpResponse:
-        """One POST. `broken`: it is processed, and fails on its way out."""
+    def handle(self, path: str, body: bytes, broken: bool = False, gateway: bool = False) -> HttpResponse:
+        """One POST. `broken`: it is processed, and fails on its way out; `gateway`: at one that says 503."""
         form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         if self._now() < self.busy_until:
             headers = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
@@ -114,7 +114,11 @@ class AuthServer:
         if path.endswith("/revoke"):
             return self._revoke(form)
         response = self._refresh(form)
-        return self._response(self.dialect.broken, None) if broken else response
+        return self._response(503 if gateway else self.dialect.broken, None) if broken else response
+
+    def wall(self) -> HttpResponse:
+        """What a firewall answers in its place."""
+        return HttpResponse(401, {"content-type": "text/html"}, b"<html>Sign in to the network</html>")
 
     def _revoke(self, form: dict[str, str]) -> HttpResponse:
         found = self.access.get(form.get("token", ""))

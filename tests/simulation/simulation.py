@@ -132,9 +132,12 @@ def _is_explained(world: World, error: GrantRejected | ClientRejected) -> None:
     """P7: whoever is rejected because we used a token twice is told so."""
     name = family_of(str(world.people.document().get("refresh_token", "")))
     ended_by = world.server.families[name].ended_by
-    if ended_by == "a person" or "its answer was lost" in error.message:
+    if ended_by == "a person":
         return
-    raise Violation("END", f"the grant was ended ({ended_by or 'not at all'}), and the message is: {error.message}")
+    if not ended_by or "its answer was lost" not in error.message:
+        raise Violation("END", f"the grant was ended ({ended_by or 'not at all'}), and the message is: {error.message}")
+    if name not in world.ledger.excused:
+        raise Violation("END", f"the grant was ended ({ended_by}), and nothing that may cost it has happened")
 
 
 def run_seed(seed: int, off: frozenset[str] = OFF) -> Report:

@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from tests.simulation import calls, faults, invariants
-from tests.simulation.cluster import Cluster, Refused
+from tests.simulation.cluster import Cluster, Past, Refused
 from tests.simulation.files import texts_in
 from tests.simulation.hosts import Host, in_world, new_host
 from tests.simulation.ledger import Given, Ledger, Sent
 from tests.simulation.network import Exchange, Network
 from tests.simulation.people import GRANT, People
 from tests.simulation.plan import Act, Aim, Fault, Plan
-from tests.simulation.scheduler import Actor, Process, Scheduler
+from tests.simulation.scheduler import START, Actor, Process, Scheduler
 from tests.simulation.server import CLIENT, AuthServer, family_of
 from tests.simulation.vault import ROLE, ROOT, State, document
 from vault_ticket_plugin.errors import VaultTicketError
@@ -64,6 +64,7 @@ class World:
             (host.root / "secret-id").write_text("secret-1\n")
             host.write_config(self.config(host))
         self.people.put()
+        cluster.history = [Past(START - 3600.0, cluster.state)]
 
     def config(self, host: Host, more: str = "") -> str:
         setting = self.plan.setting
@@ -97,6 +98,9 @@ class World:
         if act.what == "log out":
             host.log_out("login")
             self.ledger.disturbed(self.scheduler.now, host.name)
+            return None
+        if act.what == "set Vault's clock":
+            self.cluster.skew = 0.0
             return None
         if act.what == "configure":
             host.write_config(self.config(host, "" if "soft_window" in host.config else 'soft_window = "2m"'))
@@ -178,6 +182,8 @@ class World:
                 self.scheduler.note(f"FAULT {kind}")
                 self.met[kind, point] += 1
                 self.happened.append(Fault(self.scheduler.step, kind))
+                if kind in faults.EXCUSES:
+                    self.ledger.excuse()
                 faults.KINDS[kind].do(self, subject)
                 if faults.stage_of(point) in ("arrive", "processed", "answered"):
                     self.ledger.disturbed(self.scheduler.now)
@@ -248,7 +254,7 @@ class World:
         return response
 
     def _grant_written(self, exchange: Exchange, was: Mapping[str, object], found: Mapping[str, object]) -> None:
-        self.ledger.grant_written(exchange.actor, found)
+        self.ledger.grant_written(exchange.actor, was, found)
         claims = [(one.get("vault_ticket") or {}).get("claim") for one in (was, found)]  # type: ignore[attr-defined]
         if claims[1] and claims[0] != claims[1]:
             self.ledger.claimed_over[exchange.actor] = self._fresh_is_published(exchange)
@@ -268,13 +274,21 @@ class World:
         if self.scheduler.now < self.server.down_until:
             return Refused()
         body = exchange.body or b""
+        if exchange.walled:
+            return self.server.wall()
         if exchange.label == "revoke":
             self.ledger.withdrawn.add(_field(body, "token"))
-        return self.server.handle(exchange.path, body, exchange.broken)
+        return self.server.handle(exchange.path, body, exchange.broken, exchange.gateway)
+
+    def lateness(self, exchange: Exchange) -> float:
+        late = self.plan.setting.late
+        number = self.hosts.index(self.host_of(exchange.actor))
+        return late[number] if exchange.target == "vault" and number < len(late) and not self.faults_end else 0.0
 
     def sent(self, exchange: Exchange) -> None:
         if exchange.label == "spend":
             token = _field(exchange.body or b"", "refresh_token")
+            self.ledger.pending[exchange.actor] = token
             self.ledger.news.sent.append(Sent(exchange.actor, token))
             self.ledger.flying.setdefault(token, []).append(exchange)
 
@@ -288,6 +302,7 @@ class World:
         if exchange.label != "spend" or not isinstance(exchange.answer, HttpResponse):
             return
         token, actor = _field(exchange.body or b"", "refresh_token"), exchange.actor
+        self.ledger.pending.pop(actor, None)
         if exchange.answer.status >= 500:
             return
         self.ledger.lost_by.pop(actor, None)
