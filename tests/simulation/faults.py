@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 # Long enough for a claim to end meanwhile; and for a token endpoint to be worth waiting for.
-SUSPENDED, SEALED, AWAY = 40.0, 15.0, 3.0
+SUSPENDED, STOPPED, SEALED, AWAY = 40.0, 60.0, 15.0, 3.0
 # A wall clock's step, and what a server asks for.
 STEP, RETRY_AFTER = 3600.0, 20
 # How late an answer is; and a request, which is processed within the claim or never (docs/promela/README.md).
 ANSWER_LATE, REQUEST_LATE, VAULT_LATE = 9.0, 1.5, 5.0
 
 # What may cost us a token by the design's own words: a process's end by SIGKILL, a lost message, a server that fails.
-EXCUSES = frozenset({"kill", "suspend", "refuse", "lose", "cut", "broken", "gateway", "busy", "down", "seal"})
+EXCUSES = frozenset({"kill", "suspend", "stop", "refuse", "lose", "cut", "broken", "gateway", "busy", "down", "seal"})
 STAGES = ("leave", "arrive", "processed", "answered", "read")
 BY_SERVER = {"spend", "revoke"}
 VAULT_CALLS = (
@@ -93,6 +93,13 @@ def _suspend(world: World, subject: Actor | Exchange) -> None:
     host = world.host_of(_actor(subject))
     host.wakes = world.scheduler.now + SUSPENDED
     world.ledger.disturbed(world.scheduler.now, host.name)
+
+
+def _stop(world: World, subject: Actor | Exchange) -> None:
+    """Ctrl-Z, and later `fg`."""
+    actor = _actor(subject)
+    actor.process.wakes = world.scheduler.now + STOPPED
+    world.ledger.stopped.add(actor)
 
 
 def _clock(world: World, subject: Actor | Exchange) -> None:
@@ -185,6 +192,7 @@ KINDS: Mapping[str, Kind] = {
     "term": Kind(_signal("TERM", lambda: SystemExit(143)), _OURS, anywhere=True),
     "int": Kind(_signal("INT", KeyboardInterrupt), _OURS, anywhere=True),
     "suspend": Kind(_suspend, _OURS, anywhere=True),
+    "stop": Kind(_stop, _OURS, anywhere=True),
     "clock": Kind(_clock, _OURS, anywhere=True),
     "log out": Kind(_log_out, _OURS, anywhere=True),
     "put": Kind(_person("put"), _OURS, anywhere=True),

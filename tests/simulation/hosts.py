@@ -65,6 +65,8 @@ class Host:
     root: Path
     clock: SimulatedClock
     wakes: float = START
+    late: float = 0.0
+    """Seconds that each of Vault's answers takes to it."""
     pids: int = 100
     config: str = ""
     """The text of its configuration file."""

@@ -81,6 +81,7 @@ class Ledger:
         """The token that a call has sent, as long as it has not read an answer."""
         self.excused: set[str] = set()
         """The families that a fault may have cost us, by the design's own words."""
+        self.stopped: set[Actor] = set()
         self.held: dict[Actor, str | None] = {}
         self.troubled: set[str] = set()
         """The hosts that a fault has met since the last call there began."""
@@ -151,4 +152,4 @@ class Ledger:
         self.excused |= {family_of(token) for token in (*self.owed, *self.pending.values())}
 
     def late(self, actor: Actor) -> bool:
-        return actor.process.machine.name in self.troubled or "" in self.troubled
+        return actor in self.stopped or actor.process.machine.name in self.troubled or "" in self.troubled

@@ -32,8 +32,6 @@ class Setting(NamedTuple):
     vault_skew: float = 0.0
     standby_skew: float = 0.0
     host_skew: tuple[float, ...] = ()
-    late: tuple[float, ...] = ()
-    """Seconds that each of Vault's answers takes to each host."""
     login: Literal["token", "approle"] = "token"
     sharing: bool = False
     """Whether a second profile spends the same grant."""
@@ -86,11 +84,12 @@ CALLS = (
     *("get, an hour wanted", "get, uncached", "revoke", "edit", "patch", "put"),
     *("store",) * 2,
     *("round",) * 4,
-    *("log out", "end the grant", "configure", "store again", "set Vault's clock"),
+    *("log out", "end the grant", "configure", "store again", "set Vault's clock", "answers late", "answers on time"),
+    *("server goes", "server is back"),
 )
 KINDS_OF_FAULTS = (
     *("kill",) * 6,
-    *("term", "int", "hup", "suspend", "clock", "log out", "put", "patch", "edit"),
+    *("term", "int", "hup", "suspend", "stop", "clock", "log out", "put", "patch", "edit"),
     *("lose",) * 4,
     *("cut",) * 3,
     *("late",) * 2,
@@ -113,7 +112,6 @@ def draw(seed: int, points: Callable[[str], Sequence[str]], off: frozenset[str] 
         vault_skew=chance.choice((0.0, 0.0, 40.0, -1800.0)),
         standby_skew=chance.choice((0.0, 0.0, 0.4)),
         host_skew=tuple(chance.choice((0.0, 0.0, 0.0, 75.0, -4000.0)) for _ in range(hosts)),
-        late=tuple(chance.choice((0.0,) * 11 + (5.0,)) for _ in range(hosts)),
         login=chance.choice(("token", "token", "token", "approle")),
         sharing=chance.random() < 0.25,
         aliases=chance.random() < 0.2,
@@ -136,7 +134,6 @@ def _without(setting: Setting, off: frozenset[str]) -> Setting:
         sharing=setting.sharing and "two profiles on a grant" not in off,
         aliases=setting.aliases and "two spellings of an address" not in off,
         standby_skew=setting.standby_skew if "nodes' clocks differ" not in off else 0.0,
-        late=() if "Vault's answers are late" in off else setting.late,
     )
 
 

@@ -56,6 +56,8 @@ class Process:
     pid: int
     machine: Machine
     descriptors: set[int] = field(default_factory=set)
+    wakes: float = 0.0
+    """It is stopped until then."""
 
 
 @dataclass(eq=False)
@@ -293,7 +295,7 @@ class Scheduler:
         return ready[0] if len(ready) == 1 else self.chance.choice(ready)
 
     def _due(self, actor: Actor) -> float:
-        return max(actor.due, actor.process.machine.wakes)
+        return max(actor.due, actor.process.wakes, actor.process.machine.wakes)
 
     def _ready(self, actor: Actor) -> bool:
         return self._due(actor) <= self.now

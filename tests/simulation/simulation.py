@@ -90,7 +90,7 @@ def in_the_end(world: World) -> None:
     scheduler = world.scheduler
     world.faults_end = True
     for host in world.hosts:
-        host.wakes = min(host.wakes, scheduler.now)
+        host.wakes, host.late = min(host.wakes, scheduler.now), 0.0
     world.server.busy_until = world.server.down_until = START
     world.cluster.down_until = world.cluster.sealed_until = START
     for passing in (COOLDOWN, world.server.lifetime + COOLDOWN):

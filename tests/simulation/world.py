@@ -28,7 +28,11 @@ NAMES = ("web-1", "web-2", "web-3")
 ADDRESSES = ("http://localhost:8200", "http://127.0.0.1:8200")
 PROFILES = ("support", "helpdesk")
 # A ticket with so much left is usable for longer than any call takes.
-COMFORT = 30.0
+COMFORT = 26.0
+# How late Vault's answers are to a host that is far away for a while.
+LATE = 5.0
+# How long a token endpoint is away, unless it comes back before.
+OUTAGE = 60.0
 
 
 class World:
@@ -63,8 +67,9 @@ class World:
             host.clock.skew = setting.host_skew[number] if number < len(setting.host_skew) else 0.0
             (host.root / "secret-id").write_text("secret-1\n")
             host.write_config(self.config(host))
+        self.scheduler.now = START - 3600.0
         self.people.put()
-        cluster.history = [Past(START - 3600.0, cluster.state)]
+        self.scheduler.now, cluster.history = START, [Past(START - 3600.0, cluster.state)]
 
     def config(self, host: Host, more: str = "") -> str:
         setting = self.plan.setting
@@ -98,6 +103,12 @@ class World:
         if act.what == "log out":
             host.log_out("login")
             self.ledger.disturbed(self.scheduler.now, host.name)
+            return None
+        if act.what in ("answers late", "answers on time"):
+            host.late = LATE if act.what == "answers late" else 0.0
+            return None
+        if act.what in ("server goes", "server is back"):
+            self.server.down_until = self.scheduler.now + (OUTAGE if act.what == "server goes" else 0.0)
             return None
         if act.what == "set Vault's clock":
             self.cluster.skew = 0.0
@@ -281,9 +292,7 @@ class World:
         return self.server.handle(exchange.path, body, exchange.broken, exchange.gateway)
 
     def lateness(self, exchange: Exchange) -> float:
-        late = self.plan.setting.late
-        number = self.hosts.index(self.host_of(exchange.actor))
-        return late[number] if exchange.target == "vault" and number < len(late) and not self.faults_end else 0.0
+        return self.host_of(exchange.actor).late if exchange.target == "vault" else 0.0
 
     def sent(self, exchange: Exchange) -> None:
         if exchange.label == "spend":
