@@ -113,6 +113,7 @@ class Ledger:
             del self.storing[actor]  # it has landed: what a person stores from now on is later
         if family in self.stored and family != was:
             self.stored = {family, *self.storing.values()}
+        if family != was or actor.kind.startswith("store"):
             self.edits = document.get("edits")  # what `store` writes replaces all that was there
         self.news.grant_written_by.append(actor)
 

@@ -97,7 +97,7 @@ class AuthServer:
     def takes(self, token: str) -> bool:
         """Whether it is good for a spend that nobody could call a second use."""
         family = self.families.get(family_of(token))
-        return family is not None and not family.ended_by and token in family.tokens and not family.tokens[token].children
+        return family is not None and not family.ended_by and token in family.tokens and not _is_spent(family, token)
 
     def alive(self, access_token: str) -> bool:
         found = self.access.get(access_token)
@@ -136,9 +136,9 @@ class AuthServer:
             return self._response(self.dialect.rejected, {"error": "invalid_grant"})
 
         issued = family.tokens[token]
-        if not issued.children or self.rotation == "none":
+        if not _is_spent(family, token) or self.rotation == "none":
             return self._granted(name, family, token)
-        forgiven = self.rotation != "strict" and self._now() - issued.spent_at <= self.grace
+        forgiven = self.rotation != "strict" and 0 < self._now() - issued.spent_at <= self.grace
         if not forgiven or any(family.tokens[child].children for child in issued.children):
             self.end(name, f"{token} was used twice")
             return self._response(self.dialect.rejected, {"error": "invalid_grant"})
@@ -173,6 +173,13 @@ class AuthServer:
         date = formatdate(int(self._now() + self.skew), usegmt=True)
         body = b"" if plain is None else json.dumps(plain).encode()
         return HttpResponse(status, {"content-type": "application/json", "date": date, **(headers or {})}, body)
+
+
+def _is_spent(family: Family, token: str) -> bool:
+    """It, or a sister of it: of two pairs that came of one token the one that is used first stays."""
+    issued = family.tokens[token]
+    sisters = family.tokens[issued.parent].children if issued.parent else []
+    return bool(issued.children) or any(family.tokens[one].children for one in sisters)
 
 
 def family_of(token: str) -> str:

@@ -20,6 +20,7 @@ from tests.simulation.plan import Act, Aim, Fault, Plan
 from tests.simulation.scheduler import START, Actor, Process, Scheduler
 from tests.simulation.server import CLIENT, AuthServer, family_of
 from tests.simulation.vault import ROLE, ROOT, State, document
+from vault_ticket_plugin.clock import from_rfc3339
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.model import Demand
 from vault_ticket_plugin.transport.exchange import HttpResponse
@@ -271,15 +272,14 @@ class World:
             self.ledger.claimed_over[exchange.actor] = self._fresh_is_published(exchange)
 
     def _fresh_is_published(self, exchange: Exchange) -> bool:
-        """By true time, and by more than any rounding."""
+        """Good at the server, and by what is written there further from its soft window than any rounding."""
         profile = "helpdesk" if "helpdesk" in exchange.actor.name else "support"
         mount = "kv1" if self.plan.setting.ticket_kv == 1 else "secret"
         found = document(self.cluster.state, f"{mount}/ticket/{profile}/token")
-        access = self.server.access.get(str((found or {}).get("access_token", "")))
-        if access is None:
+        if not found or not self.server.alive(str(found.get("access_token", ""))):
             return False
         soft = 120.0 if "soft_window" in self.host_of(exchange.actor).config else self.server.lifetime / 3
-        return access.ends - self.scheduler.now > soft + 3.0
+        return from_rfc3339(str(found["expires_at"])) - self.cluster.clock() > soft + 3.0
 
     def _at_server(self, exchange: Exchange) -> HttpResponse | Refused:
         if self.scheduler.now < self.server.down_until:
