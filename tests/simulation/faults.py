@@ -110,8 +110,7 @@ def _clock(world: World, subject: Actor | Exchange) -> None:
 
 def _log_out(world: World, subject: Actor | Exchange) -> None:
     host = world.host_of(_actor(subject))
-    host.log_out("login")
-    world.ledger.disturbed(world.scheduler.now, host.name)
+    world.log_out(host)
 
 
 def _person(what: str) -> Callable[[World, Actor | Exchange], None]:

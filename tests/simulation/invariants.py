@@ -27,6 +27,8 @@ REJECTED_AGAIN = 300.0
 # A fault so soon before a rejection, or any time after it, may have kept it from being noted.
 UNNOTED = 60.0
 
+STORE_RACE = "a seed is spent while its store goes on"
+
 SWITCHED_OFF: Mapping[str, str] = {}
 """By name: what is not asked, or does not happen, until the design that mends it is there; with the reason."""
 
@@ -36,13 +38,19 @@ def i1_no_token_is_lost(world: World) -> None:
     owed, server, stored = world.ledger.owed, world.server, world.ledger.stored
     for token in list(owed):
         name, reader = family_of(token), owed[token].reader
-        if name not in stored or not server.takes(token) or world.ledger.overruled(name, _standing(world)):
+        if name not in stored or not server.takes(token) or _is_void(world, name):
             del owed[token]
         elif not reader.done and not reader.dead:
             continue
         elif not _kept(world, token):
             how = f", {reader.signalled}" if reader.signalled else ", killed" if reader.dead else ""
             raise Violation("I1", f"{token} is lost: {reader.name} had read it{how}")
+
+
+def _is_void(world: World, name: str) -> bool:
+    """Whether a person has put another there since; or the family is of a case that is switched off."""
+    ledger = world.ledger
+    return ledger.overruled(name, _standing(world)) or (STORE_RACE in world.off and name in ledger.raced)
 
 
 def _kept(world: World, token: str) -> bool:
@@ -101,18 +109,18 @@ def _second_use(world: World, sent: Sent) -> None:
         raise Violation("I1", f"{sent.token} is spent by {sent.actor.name} while {kept} waits in a journal there")
     if world.ledger.lost_by.get(sent.actor) == sent.token and world.plan.setting.reuse_grace:
         return  # tried again by the same call, which the profile allows
+    if STORE_RACE in world.off and family_of(sent.token) in world.ledger.raced:
+        return
     if Secret(sent.token).fingerprint() not in _doubts(world, sent):
         raise Violation("I2", f"{sent.token} was spent before, and {sent.actor.name} sends it without a doubt on record")
 
 
 def _doubts(world: World, sent: Sent) -> set[str]:
-    """The fingerprints that the document has a doubt about; a late save hands it on to the token that it brings."""
-    notes = (document(world.cluster.state, GRANT) or {}).get("vault_ticket") or {}
+    """What the document had a doubt about when it was claimed; a late save hands it on to the token that it brings."""
+    claimed = world.ledger.claims.get(sent.actor)
+    notes = {} if claimed is None else claimed.notes
     doubt, claim = notes.get("in_doubt") or {}, notes.get("claim") or {}
-    about = {str(doubt["fingerprint"])} if "fingerprint" in doubt else set()
-    if about and world.holder_of(sent.actor) in str(claim.get("holder", "")):
-        about.add(str(claim.get("fingerprint", "")))
-    return about
+    return {str(doubt["fingerprint"]), str(claim.get("fingerprint", ""))} if "fingerprint" in doubt else set()
 
 
 def _storing_harms_nothing(world: World, sent: Sent) -> None:
@@ -177,7 +185,9 @@ def i6_a_rejection_is_remembered(world: World) -> None:
 def i7_no_needless_spend(world: World) -> None:
     """I7: nobody spends who claimed while a fresh ticket was published, unless it was asked for."""
     for sent in world.ledger.news.sent:
-        if sent.actor.kind in ("get", "round") and world.ledger.claimed_over.get(sent.actor):
+        claimed = world.ledger.claims.get(sent.actor)
+        asked = sent.actor.kind not in ("get", "round")
+        if claimed is not None and claimed.fresh and not asked and world.fresh_is_published(sent.actor):
             raise Violation("I7", f"{sent.actor.name} spends {sent.token} though a fresh ticket was published")
 
 

@@ -12,6 +12,9 @@ from tests.simulation.network import Exchange
 from tests.simulation.scheduler import Actor
 from tests.simulation.server import family_of
 
+# How soon a journal in memory has a copy on disk, where the save fails.
+TO_DISK = 1.5
+
 
 @dataclass(eq=False)
 class Owed:
@@ -39,6 +42,15 @@ class Given(NamedTuple):
     actor: Actor
     handed: Handed | None
     held: str | None
+
+
+class Claimed(NamedTuple):
+    """What was there when a claim was written."""
+
+    notes: Mapping[str, Any]
+    """Ours, as they stand with the claim."""
+    fresh: bool
+    """Whether a fresh ticket was published."""
 
 
 @dataclass(eq=False)
@@ -73,8 +85,12 @@ class Ledger:
         self.store_began: dict[str, float] = {}
         self.edits: int | None = None
         """What stands in the field that a person edits."""
-        self.claimed_over: dict[Actor, bool] = {}
-        """Whether a fresh ticket was published when this call wrote its claim."""
+        self.claims: dict[Actor, Claimed] = {}
+        """What each call's last claim was made over."""
+        self.raced: set[str] = set()
+        """The families that somebody spent while the `store` that brought them was still writing."""
+        self.logged_out: dict[str, float] = {}
+        """When the user's last session on a host ended."""
         self.rejections: dict[str, list[float]] = {}
         """When whoever asked about a token has read that it is dead."""
         self.pending: dict[Actor, str] = {}
@@ -107,12 +123,14 @@ class Ledger:
         """Whether a person put what stands there while a `store` of the family was under way: either may win."""
         return self.put_at.get(standing, 0.0) > self.store_began.get(family, float("inf")) - 1.0
 
-    def grant_written(self, actor: Actor, before: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+    def grant_written(self, actor: Actor, before: Mapping[str, Any], document: Mapping[str, Any], now: float) -> None:
         was, family = (family_of(str(one.get("refresh_token", ""))) for one in (before, document))
         if self.storing.get(actor) == family:
             del self.storing[actor]  # it has landed: what a person stores from now on is later
         if family in self.stored and family != was:
             self.stored = {family, *self.storing.values()}
+        if actor.kind.startswith("store"):
+            self.put_at[family] = now
         if family != was or actor.kind.startswith("store"):
             self.edits = document.get("edits")  # what `store` writes replaces all that was there
         self.news.grant_written_by.append(actor)
@@ -135,11 +153,25 @@ class Ledger:
                 owed.safe = True
 
     def killed(self, actor: Actor, now: float) -> None:
-        """By SIGKILL nobody can have kept what was read in the same breath; SIGHUP is no excuse."""
-        for token in [token for token, owed in self.owed.items() if owed.reader is actor and not owed.safe]:
-            if not actor.signalled:
+        """By SIGKILL nobody can have kept what was read in the same breath, nor what a logout took away just before.
+
+        SIGHUP is no excuse.
+        """
+        at_logout = now - self.logged_out.get(actor.process.machine.name, 0.0) < TO_DISK
+        for token in [token for token, owed in self.owed.items() if owed.reader is actor]:
+            if not actor.signalled and (at_logout or not self.owed[token].safe):
                 del self.owed[token]
         self.disturbed(now, actor.process.machine.name)
+
+    def user_logs_out(self, host: str, now: float) -> None:
+        """What only memory had of processes that were killed is gone with it: two faults, and declared."""
+        self.logged_out[host] = now
+        for token, owed in list(self.owed.items()):
+            reader = owed.reader
+            if reader.dead and not reader.signalled and reader.process.machine.name == host:
+                self.excused.add(family_of(token))
+                del self.owed[token]
+        self.disturbed(now, host)
 
     # -- faults
 

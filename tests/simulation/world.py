@@ -7,13 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 from tests.simulation import calls, faults, invariants
 from tests.simulation.cluster import Cluster, Past, Refused
 from tests.simulation.files import texts_in
 from tests.simulation.hosts import Host, in_world, new_host
-from tests.simulation.ledger import Given, Ledger, Sent
+from tests.simulation.ledger import Claimed, Given, Ledger, Sent
 from tests.simulation.network import Exchange, Network
 from tests.simulation.people import GRANT, People
 from tests.simulation.plan import Act, Aim, Fault, Plan
@@ -102,8 +103,7 @@ class World:
             self.people.act(act.what)
             return None
         if act.what == "log out":
-            host.log_out("login")
-            self.ledger.disturbed(self.scheduler.now, host.name)
+            self.log_out(host)
             return None
         if act.what in ("answers late", "answers on time"):
             host.late = LATE if act.what == "answers late" else 0.0
@@ -118,6 +118,10 @@ class World:
             host.write_config(self.config(host, "" if "soft_window" in host.config else 'soft_window = "2m"'))
             return None
         return self._spawn(act, host)
+
+    def log_out(self, host: Host) -> None:
+        host.log_out("login")
+        self.ledger.user_logs_out(host.name, self.scheduler.now)
 
     def _spawn(self, act: Act, host: Host) -> Actor:
         environ = self.environ(act, host)
@@ -265,20 +269,20 @@ class World:
             self._grant_written(exchange, document(before, GRANT) or {}, document(after, GRANT) or {})
         return response
 
-    def _grant_written(self, exchange: Exchange, was: Mapping[str, object], found: Mapping[str, object]) -> None:
-        self.ledger.grant_written(exchange.actor, was, found)
-        claims = [(one.get("vault_ticket") or {}).get("claim") for one in (was, found)]  # type: ignore[attr-defined]
-        if claims[1] and claims[0] != claims[1]:
-            self.ledger.claimed_over[exchange.actor] = self._fresh_is_published(exchange)
+    def _grant_written(self, exchange: Exchange, was: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        self.ledger.grant_written(exchange.actor, was, found, self.scheduler.now)
+        before, notes = was.get("vault_ticket") or {}, found.get("vault_ticket") or {}
+        if notes.get("claim") and before.get("claim") != notes["claim"]:
+            self.ledger.claims[exchange.actor] = Claimed(notes, self.fresh_is_published(exchange.actor))
 
-    def _fresh_is_published(self, exchange: Exchange) -> bool:
+    def fresh_is_published(self, actor: Actor) -> bool:
         """Good at the server, and by what is written there further from its soft window than any rounding."""
-        profile = "helpdesk" if "helpdesk" in exchange.actor.name else "support"
+        profile = "helpdesk" if "helpdesk" in actor.name else "support"
         mount = "kv1" if self.plan.setting.ticket_kv == 1 else "secret"
         found = document(self.cluster.state, f"{mount}/ticket/{profile}/token")
         if not found or not self.server.alive(str(found.get("access_token", ""))):
             return False
-        soft = 120.0 if "soft_window" in self.host_of(exchange.actor).config else self.server.lifetime / 3
+        soft = 120.0 if "soft_window" in self.host_of(actor).config else self.server.lifetime / 3
         return from_rfc3339(str(found["expires_at"])) - self.cluster.clock() > soft + 3.0
 
     def _at_server(self, exchange: Exchange) -> HttpResponse | Refused:
@@ -298,6 +302,8 @@ class World:
         if exchange.label == "spend":
             token = _field(exchange.body or b"", "refresh_token")
             self.ledger.pending[exchange.actor] = token
+            if any(other is not exchange.actor and family_of(token) == f for other, f in self.ledger.storing.items()):
+                self.ledger.raced.add(family_of(token))
             self.ledger.news.sent.append(Sent(exchange.actor, token))
             self.ledger.flying.setdefault(token, []).append(exchange)
 
