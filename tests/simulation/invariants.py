@@ -192,10 +192,10 @@ def i7_no_needless_spend(world: World) -> None:
 
 
 ALL: tuple[Callable[[World], None], ...] = (
+    i5_what_a_person_stored_stands,  # first: what it finds is a loss as well
     i1_no_token_is_lost,
     i2_one_spends_at_a_time,
     i3_what_is_handed_out_is_good,
-    i5_what_a_person_stored_stands,
     i6_a_rejection_is_remembered,
     i7_no_needless_spend,
 )

@@ -121,7 +121,7 @@ class Ledger:
 
     def overruled(self, family: str, standing: str) -> bool:
         """Whether a person put what stands there while a `store` of the family was under way: either may win."""
-        return self.put_at.get(standing, 0.0) > self.store_began.get(family, float("inf")) - 1.0
+        return family != standing and self.put_at.get(standing, 0.0) > self.store_began.get(family, float("inf")) - 1.0
 
     def grant_written(self, actor: Actor, before: Mapping[str, Any], document: Mapping[str, Any], now: float) -> None:
         was, family = (family_of(str(one.get("refresh_token", ""))) for one in (before, document))

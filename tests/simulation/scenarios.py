@@ -37,7 +37,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         _plan((FIRST, Act(6.0, "log out"), AGAIN), (SEALED_AT_SAVE, Aim("int", "sleep", 1))), "I1", I
     ),
     "a logout while the save is failing, then a kill": Scenario(
-        _plan((FIRST, AGAIN), (SEALED_AT_SAVE, Aim("log out", "sleep", 1), Aim("kill", "sleep", 4))), "I1", I
+        _plan((FIRST, AGAIN), (SEALED_AT_SAVE, Aim("log out", "sleep", 1), Aim("kill", "sleep", 8))), "I1", I
     ),
     "two profiles share a grant, a journal waits": Scenario(
         _plan((FIRST, AGAIN._replace(profile="helpdesk")), (KILLED_AT_SAVE,), Setting(sharing=True)), "I1", I
@@ -54,8 +54,17 @@ SCENARIOS: Mapping[str, Scenario] = {
         "I5",
         I,
     ),
-    "a seed is replayed and rotated while its store goes on": Scenario(
-        _plan((Act(0.0, "store"), Act(2.0, "get")), (Aim("late", "write grant: arrive"),)), "I1", II
+    "a seed that had landed, replayed over what it was rotated to": Scenario(
+        _plan(
+            (Act(0.0, "store"), Act(10.0, "get", host=1), Act(400.0, "get")),
+            (Aim("kill", "write grant: read"),),
+            Setting(hosts=2),
+        ),
+        "I1",
+        I,
+    ),
+    "a seed is replayed and spent while its store goes on": Scenario(
+        _plan((Act(0.0, "store"), Act(2.0, "get")), (Aim("late", "write grant: arrive"),)), "I2", II
     ),
     "a late answer": Scenario(_plan((FIRST, AGAIN), (Aim("late", "spend: answered"),)), "END", II),
     "an old token is stored again": Scenario(_plan((Act(0.0, "get"), Act(30.0, "store again"))), "I5", II),

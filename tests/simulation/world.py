@@ -33,6 +33,8 @@ PROFILES = ("support", "helpdesk")
 COMFORT = 26.0
 # How late Vault's answers are to a host that is far away for a while.
 LATE = 5.0
+# The longer of the soft windows that a configuration here may have.
+SOFT = 120.0
 # How long a token endpoint is away, unless it comes back before.
 OUTAGE = 60.0
 
@@ -115,7 +117,7 @@ class World:
             self.cluster.skew = 0.0
             return None
         if act.what == "configure":
-            host.write_config(self.config(host, "" if "soft_window" in host.config else 'soft_window = "2m"'))
+            host.write_config(self.config(host, "" if "soft_window" in host.config else f"soft_window = {SOFT}"))
             return None
         return self._spawn(act, host)
 
@@ -282,8 +284,7 @@ class World:
         found = document(self.cluster.state, f"{mount}/ticket/{profile}/token")
         if not found or not self.server.alive(str(found.get("access_token", ""))):
             return False
-        soft = 120.0 if "soft_window" in self.host_of(actor).config else self.server.lifetime / 3
-        return from_rfc3339(str(found["expires_at"])) - self.cluster.clock() > soft + 3.0
+        return from_rfc3339(str(found["expires_at"])) - self.cluster.clock() > SOFT + 3.0
 
     def _at_server(self, exchange: Exchange) -> HttpResponse | Refused:
         if self.scheduler.now < self.server.down_until:
