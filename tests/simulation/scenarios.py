@@ -64,7 +64,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         I,
     ),
     "a seed is replayed and spent while its store goes on": Scenario(
-        _plan((Act(0.0, "store"), Act(2.0, "get")), (Aim("late", "write grant: arrive"),)), "I2", II
+        _plan((Act(0.0, "store"), Act(2.0, "get")), (Aim("late", "write grant: arrive"),)), "I1", II
     ),
     "a late answer": Scenario(_plan((FIRST, AGAIN), (Aim("late", "spend: answered"),)), "END", II),
     "an old token is stored again": Scenario(_plan((Act(0.0, "get"), Act(30.0, "store again"))), "I5", II),
