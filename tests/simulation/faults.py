@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 # Long enough for a claim to end meanwhile; and for a token endpoint to be worth waiting for.
-SUSPENDED, STOPPED, SEALED, AWAY = 40.0, 60.0, 15.0, 3.0
+STOPPED, SEALED, AWAY = 60.0, 15.0, 3.0
+# A claim ends meanwhile, the caller's patience only with the longer one.
+SUSPENDED = (17.0, 40.0)
 # A wall clock's step, and what a server asks for.
 STEP, RETRY_AFTER = 3600.0, 20
 # How late an answer is; and a request, which is processed within the claim or never (docs/promela/README.md).
@@ -91,7 +93,7 @@ def _signal(name: str, raised: Callable[[], BaseException]) -> Callable[[World, 
 
 def _suspend(world: World, subject: Actor | Exchange) -> None:
     host = world.host_of(_actor(subject))
-    host.wakes = world.scheduler.now + SUSPENDED
+    host.wakes = world.scheduler.now + world.scheduler.chance.choice(SUSPENDED)
     world.ledger.disturbed(world.scheduler.now, host.name)
 
 

@@ -53,6 +53,13 @@ class Claimed(NamedTuple):
     """Whether a fresh ticket was published."""
 
 
+def _goes_back(before: str, after: str) -> bool:
+    """Whether another family, or an older token of the same, is put in place."""
+    if family_of(before) != family_of(after):
+        return True
+    return int(after.rpartition("-")[2] or 0) < int(before.rpartition("-")[2] or 0)
+
+
 @dataclass(eq=False)
 class News:
     """What happened in this step."""
@@ -60,11 +67,14 @@ class News:
     sent: list[Sent] = field(default_factory=list)
     given: list[Given] = field(default_factory=list)
     grant_written_by: list[Actor] = field(default_factory=list)
+    published: list[tuple[Actor, str]] = field(default_factory=list)
+    """Access tokens on the leased path."""
 
     def clear(self) -> None:
         self.sent.clear()
         self.given.clear()
         self.grant_written_by.clear()
+        self.published.clear()
 
 
 class Ledger:
@@ -87,8 +97,10 @@ class Ledger:
         """What stands in the field that a person edits."""
         self.claims: dict[Actor, Claimed] = {}
         """What each call's last claim was made over."""
+        self.saved: set[str] = set()
+        """Every refresh token that was in the grant."""
         self.raced: set[str] = set()
-        """The families that somebody spent while the `store` that brought them was still writing."""
+        """The families that met a `store` under way, or the journal that it left."""
         self.logged_out: dict[str, float] = {}
         """When the user's last session on a host ended."""
         self.rejections: dict[str, list[float]] = {}
@@ -124,7 +136,11 @@ class Ledger:
         return family != standing and self.put_at.get(standing, 0.0) > self.store_began.get(family, float("inf")) - 1.0
 
     def grant_written(self, actor: Actor, before: Mapping[str, Any], document: Mapping[str, Any], now: float) -> None:
-        was, family = (family_of(str(one.get("refresh_token", ""))) for one in (before, document))
+        tokens = [str(one.get("refresh_token", "")) for one in (before, document)]
+        was, family = map(family_of, tokens)
+        self.saved.add(tokens[1])
+        if not actor.kind.startswith("store") and family in self.store_began and _goes_back(*tokens):
+            self.raced |= {was, family}
         if self.storing.get(actor) == family:
             del self.storing[actor]  # it has landed: what a person stores from now on is later
         if family in self.stored and family != was:

@@ -39,6 +39,7 @@ class People:
         self._world.ledger.person_stores(family_of(token), self._world.scheduler.now)
         if method == "POST":
             self._world.ledger.edits = None
+        self._world.ledger.saved.add(token)
         self._world.cluster.act(method, GRANT_API, {"data": {"refresh_token": token, **more}})
 
     def edit(self) -> None:

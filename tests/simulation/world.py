@@ -269,7 +269,16 @@ class World:
         after = self.cluster.state
         if after.keys.get(GRANT) is not before.keys.get(GRANT):
             self._grant_written(exchange, document(before, GRANT) or {}, document(after, GRANT) or {})
+        elif after is not before and exchange.label == "write token":
+            found = self._published(exchange.actor)
+            self.ledger.news.published.append((exchange.actor, str(found.get("access_token", ""))))
         return response
+
+    def _published(self, actor: Actor) -> Mapping[str, Any]:
+        """What is on the leased path of that call's profile."""
+        profile = "helpdesk" if "helpdesk" in actor.name else "support"
+        mount = "kv1" if self.plan.setting.ticket_kv == 1 else "secret"
+        return document(self.cluster.state, f"{mount}/ticket/{profile}/token") or {}
 
     def _grant_written(self, exchange: Exchange, was: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         self.ledger.grant_written(exchange.actor, was, found, self.scheduler.now)
@@ -279,10 +288,8 @@ class World:
 
     def fresh_is_published(self, actor: Actor) -> bool:
         """Good at the server, and by what is written there further from its soft window than any rounding."""
-        profile = "helpdesk" if "helpdesk" in actor.name else "support"
-        mount = "kv1" if self.plan.setting.ticket_kv == 1 else "secret"
-        found = document(self.cluster.state, f"{mount}/ticket/{profile}/token")
-        if not found or not self.server.alive(str(found.get("access_token", ""))):
+        found = self._published(actor)
+        if not self.server.alive(str(found.get("access_token", ""))):
             return False
         return from_rfc3339(str(found["expires_at"])) - self.cluster.clock() > SOFT + 3.0
 
