@@ -101,6 +101,8 @@ class Ledger:
         """Every refresh token that was in the grant."""
         self.raced: set[str] = set()
         """The families that met a `store` under way, or the journal that it left."""
+        self.crossed: set[str] = set()
+        """The families of which a token was saved under another holder's claim."""
         self.logged_out: dict[str, float] = {}
         """When the user's last session on a host ended."""
         self.rejections: dict[str, list[float]] = {}
@@ -126,6 +128,8 @@ class Ledger:
 
     def proved(self, actor: Actor, family: str) -> None:
         """A `store` has proved a token: it will stand, or what stands."""
+        if self.storing or any(other in self.store_began for other in self.stored):
+            self.raced |= {family, *self.storing.values(), *self.stored}
         self.storing[actor] = family
         self.store_began[family] = actor.began
         self.stored.add(family)
@@ -141,6 +145,10 @@ class Ledger:
         self.saved.add(tokens[1])
         if not actor.kind.startswith("store") and family in self.store_began and _goes_back(*tokens):
             self.raced |= {was, family}
+        claim = (document.get("vault_ticket") or {}).get("claim") or {}
+        made = self.claims[actor].notes.get("claim") if actor in self.claims else None
+        if tokens[0] != tokens[1] and claim and claim.get("id") != (made or {}).get("id"):
+            self.crossed.add(family)
         if self.storing.get(actor) == family:
             del self.storing[actor]  # it has landed: what a person stores from now on is later
         if family in self.stored and family != was:
@@ -181,6 +189,8 @@ class Ledger:
 
     def user_logs_out(self, host: str, now: float) -> None:
         """What only memory had of processes that were killed is gone with it: two faults, and declared."""
+        self.crossed: set[str] = set()
+        """The families of which a token was saved under another holder's claim."""
         self.logged_out[host] = now
         for token, owed in list(self.owed.items()):
             reader = owed.reader

@@ -13,8 +13,36 @@ from typing import Literal, NamedTuple
 from tests.simulation.server import DIALECTS, ROTATIONS, Dialect, Rotation
 
 # The times of a burst of calls: around the beginning of the soft and of the hard window, and the end of a ticket.
-MOMENTS = (0.0, 2.0, 190.0, 225.0, 268.0, 285.0, 301.0, 303.0, 330.0, 500.0, 590.0, 601.0)
+MOMENTS = (0.0, 2.0, 21.0, 190.0, 225.0, 268.0, 285.0, 301.0, 303.0, 320.0, 500.0, 590.0, 601.0, 618.0, 640.0)
 BURST_SECONDS = 6.0
+# How many plans have an episode, and how many calls come after it.
+EPISODE_SHARE, LATER = 0.35, 8
+# Where a fault does most harm, and so where most of them are aimed: around the spend, the save and the release.
+SORE = (
+    ("kill", "spend: read"),
+    ("kill", "write grant: leave"),
+    ("kill", "write grant: leave"),
+    ("kill", "write grant: read"),
+    ("kill", "write token: leave"),
+    ("kill", "write token: read"),
+    ("suspend", "spend: leave"),
+    ("suspend", "read token: read"),
+    ("suspend", "write grant: leave"),
+    ("suspend", "write grant: read"),
+    ("suspend", "write token: leave"),
+    ("lose", "spend: arrive"),
+    ("lose", "spend: answered"),
+    ("cut", "spend: answered"),
+    ("cut", "write grant: answered"),
+    ("cut", "write grant: answered"),
+    ("edit", "spend: read"),
+    ("edit", "write grant: leave"),
+    ("put", "spend: read"),
+    ("patch", "spend: read"),
+    ("patch", "write grant: leave"),
+    ("seal", "write grant: processed"),
+    ("down", "write grant: processed"),
+)
 
 
 class Setting(NamedTuple):
@@ -29,6 +57,8 @@ class Setting(NamedTuple):
     standby: float = 0.0
     """The share of requests that the standby gets."""
     lag: float = 0.05
+    slow: float = 0.0
+    """The token endpoint takes up to so many seconds for each answer."""
     vault_skew: float = 0.0
     standby_skew: float = 0.0
     host_skew: tuple[float, ...] = ()
@@ -59,6 +89,16 @@ class Aim(NamedTuple):
     nth: int = 0
 
 
+class Episode(NamedTuple):
+    """The way to a counterexample of docs/promela, loosely: the rest of a plan is drawn around it."""
+
+    acts: tuple[tuple[float, str, int], ...]
+    """When (give or take a second), what, and on which host."""
+    aims: tuple[Aim, ...]
+    lag: float = 0.0
+    standby: float = 0.0
+
+
 class Fault(NamedTuple):
     """A fault that happened before that step."""
 
@@ -77,10 +117,36 @@ class Plan(NamedTuple):
     name: str = ""
 
 
+# The first refresh of a run writes the grant three times: claim, save, release.
+EPISODES = (
+    # Killed at the save; another host spends the token once more, and then the journal comes.
+    Episode(((1, "get", 0), (20, "get", 1), (45, "get", 0)), (Aim("kill", "write grant: leave", 1),)),
+    # Killed before the release; a takeover finds the ticket, and a third one looks at a standby.
+    Episode(
+        ((1, "get", 0), (226, "get", 0), (244, "get", 1), (246, "get", 2), (247, "get", 2), (249, "get", 0)),
+        (Aim("kill", "write grant: leave", 5),),
+        lag=30.0,
+        standby=0.5,
+    ),
+    # Two rotations in a row, the second one's save is killed, and the next call asks a standby.
+    Episode(
+        ((1, "get", 0), (3, "get, forced", 0), (5, "get", 0), (6, "get", 0)),
+        (Aim("kill", "write grant: leave", 4),),
+        lag=12.0,
+        standby=0.4,
+    ),
+    # Stalled before the release, or between claim and request, while others go on.
+    Episode(
+        ((1, "get", 0), (18, "get, forced", 1), (19, "get, forced", 2), (20, "get, forced", 1)),
+        (Aim("suspend", "write grant: leave", 2), Aim("seal", "write grant: processed", 4)),
+    ),
+    Episode(((1, "get", 0), (18, "get", 1), (19, "get", 2)), (Aim("suspend", "spend: leave"),)),
+)
+
 # How often which call is made, beside `get`.
 CALLS = (
     *("get",) * 22,
-    *("get, forced",) * 2,
+    *("get, forced",) * 4,
     *("get, an hour wanted", "get, uncached", "revoke", "edit", "patch", "put"),
     *("store",) * 2,
     *("round",) * 4,
@@ -108,7 +174,8 @@ def draw(seed: int, points: Callable[[str], Sequence[str]], off: frozenset[str] 
         ends_old_access=chance.random() < 0.15,
         ticket_kv=chance.choice((2, 2, 2, 1)),
         standby=chance.choice((0.0, 0.0, 0.5, 1.0)),
-        lag=chance.choice((0.05, 0.1, 2.0)),
+        lag=chance.choice((0.05, 0.1, 2.0, 2.0, 12.0, 30.0)),
+        slow=chance.choice((0.0, 0.0, 0.0, 5.0)),
         vault_skew=chance.choice((0.0, 0.0, 40.0, -1800.0)),
         standby_skew=chance.choice((0.0, 0.0, 0.4)),
         host_skew=tuple(chance.choice((0.0, 0.0, 0.0, 75.0, -4000.0)) for _ in range(hosts)),
@@ -118,14 +185,24 @@ def draw(seed: int, points: Callable[[str], Sequence[str]], off: frozenset[str] 
         reuse_grace=chance.choice((30.0, 30.0, 0.0)),
     )
     setting = _without(setting, off)
-
-    acts = sorted(_acts(chance, setting, off))
+    acts = _acts(chance, setting, off)
+    episode = chance.choice(EPISODES) if chance.random() < EPISODE_SHARE else None
+    if episode is not None:
+        setting = setting._replace(
+            hosts=3, lag=episode.lag or setting.lag, standby=episode.standby or setting.standby, ticket_kv=2
+        )
+        acts = [act for act in acts if act.at > episode.acts[-1][0] + BURST_SECONDS or act.what == "get"][-LATER:]
+        acts += [Act(round(at + chance.uniform(-1, 1), 3), what, host) for at, what, host in episode.acts]
+    aims = [] if episode is None else list(episode.aims)
     kinds = [kind for kind in KINDS_OF_FAULTS if kind not in off]
-    aims = []
-    for _ in range(chance.choice((0, 1, 2, 3, 4, 5, 6, 8))):
-        kind = chance.choice(kinds)
-        aims.append(Aim(kind, chance.choice(points(kind)), min(int(chance.expovariate(0.35)), 15)))
-    return Plan(seed, setting, tuple(acts), tuple(aims))
+    for _ in range(chance.choice((0, 1, 2, 3, 4, 5, 6, 8)) if episode is None else chance.choice((0, 0, 1))):
+        if chance.random() < 0.6:
+            kind, point = chance.choice(SORE)
+        else:
+            kind = chance.choice(kinds)
+            point = chance.choice(points(kind))
+        aims.append(Aim(kind, point, min(int(chance.expovariate(0.3)), 15)))
+    return Plan(seed, setting, tuple(sorted(acts)), tuple(aims))
 
 
 def _without(setting: Setting, off: frozenset[str]) -> Setting:
@@ -140,8 +217,8 @@ def _without(setting: Setting, off: frozenset[str]) -> Setting:
 def _acts(chance: random.Random, setting: Setting, off: frozenset[str]) -> list[Act]:
     calls = [what for what in CALLS if what not in off]
     acts = []
-    for moment in chance.sample(MOMENTS, chance.choice((3, 4, 5, 6))):
-        for _ in range(chance.choice((1, 2, 3, 3, 4, 5))):
+    for moment in chance.sample(MOMENTS, chance.choice((4, 5, 6, 7))):
+        for _ in range(chance.choice((1, 2, 3, 4, 5, 6))):
             acts.append(
                 Act(
                     at=round(moment + chance.uniform(0, BURST_SECONDS) ** chance.choice((1, 0.2)), 3),

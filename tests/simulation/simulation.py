@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tests.simulation import faults, hosts
 from tests.simulation.calls import Handed
-from tests.simulation.invariants import STORE_RACE, SWITCHED_OFF
+from tests.simulation.invariants import CROSSED, STORE_RACE, SWITCHED_OFF
 from tests.simulation.plan import Act, Fault, Plan, draw, shortest
 from tests.simulation.scheduler import START, TAIL, Actor, Violation
 from tests.simulation.server import family_of
@@ -91,6 +91,7 @@ def in_the_end(world: World) -> None:
     world.faults_end = True
     for host in world.hosts:
         host.wakes, host.late = min(host.wakes, scheduler.now), 0.0
+    world.cluster.lag = min(world.cluster.lag, 0.1)
     world.server.busy_until = world.server.down_until = START
     world.cluster.down_until = world.cluster.sealed_until = START
     for passing in (COOLDOWN, world.server.lifetime + COOLDOWN):
@@ -133,6 +134,7 @@ def _is_explained(world: World, error: GrantRejected | ClientRejected) -> None:
     name = family_of(str(world.people.document().get("refresh_token", "")))
     ended_by = world.server.families[name].ended_by
     raced = STORE_RACE in world.off and name in world.ledger.raced
+    raced |= CROSSED in world.off and name in world.ledger.crossed
     if ended_by == "a person" or raced:
         return
     if not ended_by or "its answer was lost" not in error.message:

@@ -304,7 +304,10 @@ class World:
         return self.server.handle(exchange.path, body, exchange.broken, exchange.gateway)
 
     def lateness(self, exchange: Exchange) -> float:
-        return self.host_of(exchange.actor).late if exchange.target == "vault" else 0.0
+        if exchange.target == "vault":
+            return self.host_of(exchange.actor).late
+        slow = self.plan.setting.slow
+        return self.scheduler.chance.uniform(0.0, slow) if slow and not self.faults_end else 0.0
 
     def sent(self, exchange: Exchange) -> None:
         if exchange.label == "spend":
