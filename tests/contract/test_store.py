@@ -1,13 +1,17 @@
-"""One contract for `KvStore`: what the in-memory one does, the real one does on a real server."""
+"""One contract for `KvStore`: what the in-memory and the simulated one do, the real one does on a real server."""
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from unittest import mock
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fakes import FakeVault, Time
+from tests.fakes import FakeVault, SimClock, Time
+from tests.simulation.cluster import Cluster
+from tests.simulation.vault import ROOT, State
 from tests.support.bao import DevServer
 from tests.support.process import wait_until
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
@@ -16,6 +20,7 @@ from vault_ticket_plugin.model import KvVersion, Location
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import Auth, VaultSettings
+from vault_ticket_plugin.transport.exchange import HttpResponse, NotSent, Transport
 from vault_ticket_plugin.vault.kv import VaultStore
 from vault_ticket_plugin.vault.logins import log_in
 from vault_ticket_plugin.vault.session import VaultSession
@@ -71,10 +76,48 @@ def on_a_server(bao: DevServer, mounts: dict[KvVersion, str]) -> Iterator[Bench]
         session.close()
 
 
-@pytest.fixture(params=["memory", "bao"])
+def simulated() -> Iterator[Bench]:
+    """The real store and session, before the simulated server of tests/simulation."""
+    passing = Time()
+    clock = SimClock(passing)
+    cluster = Cluster(State({"one": 1, "two": 2}), lambda: passing.now)
+    settings = VaultSettings("http://vault.test:8200", Auth("token", token=Secret(ROOT)))
+
+    def exchange(
+        _self: Transport,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        deadline: Deadline,
+        _read_seconds: float,
+    ) -> HttpResponse:
+        if deadline.passed():
+            raise NotSent("it took too long")
+        path = urlsplit(url).path.removeprefix("/v1/")
+        found = cluster.handle(method, path, {name.lower(): value for name, value in headers.items()}, body, False)
+        assert isinstance(found, HttpResponse)
+        return found
+
+    def delete(where: Location) -> None:
+        assert cluster.act("DELETE", f"{where.mount}/data/{where.path}").status == 204
+
+    with mock.patch.object(Transport, "exchange", exchange):
+        yield Bench(
+            connect=lambda: VaultStore(VaultSession(settings, log_in, clock)),
+            delete=delete,
+            wait=lambda seconds: setattr(passing, "now", passing.now + seconds),
+            mounts={1: "one", 2: "two"},
+            clock=clock,
+        )
+
+
+@pytest.fixture(params=["memory", "simulated", "bao"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "memory":
         yield from in_memory()
+    elif request.param == "simulated":
+        yield from simulated()
     else:
         yield from on_a_server(request.getfixturevalue("bao"), request.getfixturevalue("mounts"))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tests.simulation.actors import Process
 from tests.simulation.hosts import Daemon, Host, deadline, wired
-from tests.simulation.scheduler import Process
 from tests.simulation.server import CLIENT
 from vault_ticket_plugin.cli.get import OVERTIME
 from vault_ticket_plugin.daemon.keeper import Keeper
@@ -18,6 +18,8 @@ from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
 from vault_ticket_plugin.wiring import Wiring
+
+NOTHING_MORE = Demand()
 
 
 class Handed(NamedTuple):
@@ -35,7 +37,7 @@ def get(
     host: Host,
     environ: Mapping[str, str],
     profile: str,
-    demand: Demand = Demand(),
+    demand: Demand = NOTHING_MORE,
     timeout: float = DEFAULT_TIMEOUT,
     cached: bool = True,
 ) -> Handed:

@@ -83,7 +83,7 @@ class Cluster:
         state, reply = answer(before, request, self.clock())
         if state is not before:
             self.put(state)
-        return self._response(reply, at_standby, state.index if state.index != before.index else None)
+        return self._response(reply, at_standby, state.writes if state.writes != before.writes else None)
 
     def _local(self, method: str, headers: dict[str, str]) -> State | None:
         """What the standby answers a read with; None if it passes the request on to the leader."""
@@ -92,7 +92,7 @@ class Cluster:
         seen = self._now() - self.lag
         state = next((past.state for past in reversed(self.history) if past.since <= seen), self.history[0].state)
         wanted = int(headers.get("x-vault-index") or 0)
-        if headers.get("x-vault-inconsistent") == "forward-active-node" and state.index < wanted:
+        if headers.get("x-vault-inconsistent") == "forward-active-node" and state.writes < wanted:
             return None
         return state
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulation.actors import Actor
 from tests.simulation.network import Exchange
-from tests.simulation.scheduler import Actor
 from vault_ticket_plugin.transport.exchange import NotSent
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Long enough for a claim to end meanwhile; and for a token endpoint to be worth waiting for.
 STOPPED, SEALED, AWAY = 60.0, 15.0, 3.0
 # A claim ends meanwhile, the caller's patience only with the longer one.
-SUSPENDED = (17.0, 40.0)
+SUSPENDED = (17.0, 20.0, 40.0)
 # A wall clock's step, and what a server asks for.
 STEP, RETRY_AFTER = 3600.0, 20
 # How late an answer is; and a request, which is processed within the claim or never (docs/promela/README.md).

@@ -20,8 +20,9 @@ from unittest import mock
 import vault_ticket_plugin.folder
 import vault_ticket_plugin.host.lock
 import vault_ticket_plugin.wiring
+from tests.simulation.actors import Actor, Process
 from tests.simulation.files import SimulatedFcntl, SimulatedOs, remove_folder
-from tests.simulation.scheduler import START, Actor, Process, Scheduler
+from tests.simulation.scheduler import START, Scheduler
 from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.daemon.wiring import DaemonWiring
 from vault_ticket_plugin.settings.load import Settings, load_settings

@@ -9,11 +9,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from tests.simulation.actors import Violation
 from tests.simulation.files import texts_in
 from tests.simulation.ledger import Given, Sent
+from tests.simulation.observed import fresh_is_published
 from tests.simulation.people import GRANT
-from tests.simulation.scheduler import Violation
-from tests.simulation.server import CLIENT, family_of
+from tests.simulation.server import family_of
 from tests.simulation.vault import document
 from vault_ticket_plugin.secret import Secret
 
@@ -27,10 +28,30 @@ REJECTED_AGAIN = 300.0
 # A fault so soon before a rejection, or any time after it, may have kept it from being noted.
 UNNOTED = 60.0
 
+PROMPT_NAME = "answers within 3 s"
+OLD_ACCESS = "server ends the old access token"
 STORE_RACE = "a seed is replayed"
 CROSSED = "a save under another's claim"
 
-SWITCHED_OFF: Mapping[str, str] = {}
+SWITCHED_OFF: Mapping[str, str] = {
+    "term": "The promise I, 2: a spend outlives its caller",
+    "int": "The promise I, 2",
+    "hup": "The promise I, 2",
+    "log out": "The promise I, 3: what only memory has goes to disk after the first failed save",
+    "two profiles on a grant": "The promise I, 3: a journal is found by what was spent",
+    "two spellings of an address": "The promise I, 3",
+    "two sessions of a user": "The promise I, 3",
+    STORE_RACE: "The promise I, 3, and II, 5: a seed is not written over what came of it, nor over a person's patch",
+    CROSSED: "The promise I, 3: a replay waits for a foreign live claim",
+    "late": "The promise II, 1: an answer that arrives within the claim's time is used",
+    "answers late": "The promise II, 1: Vault's time is an interval",
+    "set Vault's clock": "The promise II, 1",
+    "gateway": "The promise II, 2: a bare 503 is in doubt",
+    "wall": "The promise II, 2: a latch needs an OAuth error code in JSON",
+    PROMPT_NAME: "The promise II, 3: nobody with a usable ticket waits more than 3 s",
+    OLD_ACCESS: "The promise II, 3: cache_for",
+    "store again": "The promise II, 5: a token that was answered with another is not spent again by `store`",
+}
 """By name: what is not asked, or does not happen, until the design that mends it is there; with the reason."""
 
 
@@ -49,7 +70,9 @@ def i1_no_token_is_lost(world: World) -> None:
     for actor, access in world.ledger.news.published:
         found = server.access.get(access)
         if found is not None and found.token not in world.ledger.saved:
-            raise Violation("I1", f"{actor.name} publishes {access}: the fleet lives on it, and one journal has the rest")
+            raise Violation(
+                "I1", f"{actor.name} publishes {access}: the fleet lives on it, and one journal has the rest"
+            )
 
 
 def _is_void(world: World, name: str) -> bool:
@@ -117,7 +140,9 @@ def _second_use(world: World, sent: Sent) -> None:
     if STORE_RACE in world.off and family_of(sent.token) in world.ledger.raced:
         return
     if Secret(sent.token).fingerprint() not in _doubts(world, sent):
-        raise Violation("I2", f"{sent.token} was spent before, and {sent.actor.name} sends it without a doubt on record")
+        raise Violation(
+            "I2", f"{sent.token} was spent before, and {sent.actor.name} sends it without a doubt on record"
+        )
 
 
 def _doubts(world: World, sent: Sent) -> set[str]:
@@ -147,7 +172,7 @@ def i3_what_is_handed_out_is_good(world: World) -> None:
     for given in world.ledger.news.given:
         if given.handed is not None:
             _is_usable(world, given)
-        if given.held is not None and "answers within 3 s" not in world.off and not world.ledger.late(given.actor):
+        if given.held is not None and PROMPT_NAME not in world.off and not world.ledger.late(given.actor):
             took = given.actor.ended - given.actor.began
             if given.handed is None:
                 raise Violation("I3", f"{given.actor.name} failed with a usable ticket in its cache")
@@ -194,7 +219,7 @@ def i7_no_needless_spend(world: World) -> None:
     for sent in world.ledger.news.sent:
         claimed = world.ledger.claims.get(sent.actor)
         asked = sent.actor.kind not in ("get", "round")
-        if claimed is not None and claimed.fresh and not asked and world.fresh_is_published(sent.actor):
+        if claimed is not None and claimed.fresh and not asked and fresh_is_published(world, sent.actor):
             raise Violation("I7", f"{sent.actor.name} spends {sent.token} though a fresh ticket was published")
 
 
@@ -206,4 +231,3 @@ ALL: tuple[Callable[[World], None], ...] = (
     i6_a_rejection_is_remembered,
     i7_no_needless_spend,
 )
-__all__ = ["ALL", "CLIENT", "SWITCHED_OFF", "journals"]

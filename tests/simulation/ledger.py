@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.simulation.actors import Actor
 from tests.simulation.calls import Handed
 from tests.simulation.network import Exchange
-from tests.simulation.scheduler import Actor
 from tests.simulation.server import family_of
 
 # How soon a journal in memory has a copy on disk, where the save fails.
@@ -189,8 +189,6 @@ class Ledger:
 
     def user_logs_out(self, host: str, now: float) -> None:
         """What only memory had of processes that were killed is gone with it: two faults, and declared."""
-        self.crossed: set[str] = set()
-        """The families of which a token was saved under another holder's claim."""
         self.logged_out[host] = now
         for token, owed in list(self.owed.items()):
             reader = owed.reader

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from tests.simulation.actors import Actor
 from tests.simulation.cluster import Refused
-from tests.simulation.scheduler import Actor, Scheduler
+from tests.simulation.scheduler import Scheduler
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.transport.exchange import HttpResponse, Interrupted, NotSent
 

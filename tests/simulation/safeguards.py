@@ -18,7 +18,7 @@ from vault_ticket_plugin.errors import CasMismatch, VaultTicketError
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Doubt, Grant, Location, Notes, Refresh, Ticket
 from vault_ticket_plugin.ports import KvStore
-from vault_ticket_plugin.refresh import claim, grant_document, leased_path, rotation, transaction
+from vault_ticket_plugin.refresh import claim, grant_document, leased_path, notes, rotation, transaction
 from vault_ticket_plugin.refresh.claim import ActiveClaim, Claims
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.refresh.transaction import Transaction
@@ -51,12 +51,12 @@ def _claim_cas() -> AbstractContextManager[Any]:
 
 def _look() -> AbstractContextManager[Any]:
     """The leased path is not looked at again."""
-    return mock.patch.object(transaction, "somebody_may_have_finished", lambda *_: False)
+    return mock.patch.object(transaction, "somebody_may_have_finished", return_value=False)
 
 
 def _absent() -> AbstractContextManager[Any]:
     """No record of a last ticket counts as if nobody had published."""
-    real = transaction.somebody_may_have_finished
+    real = notes.somebody_may_have_finished
 
     def trusting(grant: Grant, seen: leased_path.LeasedVersion) -> bool:
         return (grant.notes.claim is not None or grant.notes.refreshed is not None) and real(grant, seen)
@@ -73,10 +73,10 @@ def _forget() -> Iterator[None]:
         found[0] = grant.notes
         return real(self, grant, *how)
 
-    def notes(**said: Any) -> Notes:
+    def kept(**said: Any) -> Notes:
         return Notes(**{**said, "refreshed": found[0].refreshed})
 
-    with mock.patch.object(Claims, "_write_claim", keeping), mock.patch.object(claim, "Notes", notes):
+    with mock.patch.object(Claims, "_write_claim", keeping), mock.patch.object(claim, "Notes", kept):
         yield
 
 
@@ -132,12 +132,12 @@ _answers: dict[Any, Any] = {}
 
 def _journal() -> AbstractContextManager[Any]:
     """No entry is written ahead of the save."""
-    return mock.patch.object(Journal, "write", lambda _self, _entry: None)
+    return mock.patch.object(Journal, "write")
 
 
 def _replay() -> AbstractContextManager[Any]:
     """What waits on this host is not saved before something else is spent."""
-    return mock.patch.object(Issuer, "_replay", lambda *_: None)
+    return mock.patch.object(Issuer, "_replay")
 
 
 def _deadline() -> AbstractContextManager[Any]:
@@ -190,7 +190,7 @@ def _doubt() -> AbstractContextManager[Any]:
 
 def _carry() -> AbstractContextManager[Any]:
     """A late save does not hand the doubt on."""
-    return mock.patch.object(rotation, "_doubt", lambda *_: None)
+    return mock.patch.object(rotation, "_doubt", return_value=None)
 
 
 def _own_claim() -> AbstractContextManager[Any]:

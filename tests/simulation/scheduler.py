@@ -15,8 +15,8 @@ import random
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+
+from tests.simulation.actors import Actor, Event, Killed, Process, Violation, Watcher, ending, let_go
 
 # 2027-01-15T08:00:00.25Z: not a whole second, so that rounding shows.
 START = 1_800_000_000.25
@@ -27,86 +27,6 @@ MAX_STEPS = 60_000
 # A thread that does not give the baton back in this time hangs, and the test with it.
 PATIENCE = 10.0
 TAIL = 60
-
-
-class Killed(BaseException):
-    """SIGKILL, as the dying thread sees it. Whoever catches it can do nothing any more."""
-
-
-class Violation(AssertionError):
-    """What must hold does not. `name` is the invariant's, and of the case if it has one."""
-
-    def __init__(self, name: str, fact: str) -> None:
-        super().__init__(f"{name}: {fact}")
-        self.name = name
-        self.fact = fact
-
-
-class Machine(Protocol):
-    """What an actor runs on; one that is suspended runs nothing until it wakes."""
-
-    name: str
-    wakes: float
-
-
-@dataclass(eq=False)
-class Process:
-    """What the kernel knows of a program: its number and its open descriptors."""
-
-    pid: int
-    machine: Machine
-    descriptors: set[int] = field(default_factory=set)
-    wakes: float = 0.0
-    """It is stopped until then."""
-
-
-@dataclass(eq=False)
-class Actor:
-    """One call. `at`: the await point where it stands."""
-
-    name: str
-    process: Process
-    kind: str = ""
-    at: str = "begin"
-    due: float = 0.0
-    dead: bool = False
-    done: bool = False
-    raising: BaseException | None = None
-    result: object = None
-    error: BaseException | None = None
-    trace: str = ""
-    """Where the error came from."""
-    began: float = 0.0
-    ended: float = 0.0
-    signalled: str = ""
-    go: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self.go.acquire()
-
-
-class Watcher(Protocol):
-    """Whoever looks at each step: lets faults happen before it, and judges after it."""
-
-    def before(self, point: str, subject: object) -> None:
-        """`subject`: the actor that is about to go on, or what the event is about."""
-
-    def after(self) -> None:
-        """After each step."""
-
-    def ended(self, actor: Actor) -> None:
-        """When an actor has come to its end, whatever it was."""
-
-
-@dataclass(order=True)
-class Event:
-    """Something that happens without an actor: a message that arrives, a person's request."""
-
-    at: float
-    number: int
-    point: str = field(compare=False)
-    subject: object = field(compare=False)
-    action: Callable[[], None] = field(compare=False)
 
 
 class Scheduler:
@@ -138,7 +58,7 @@ class Scheduler:
         threading.Thread(target=self._run, args=(actor, body), daemon=True).start()
         return actor
 
-    def at(self, when: float, point: str, subject: object, action: Callable[[], None]) -> None:
+    def at(self, when: float, point: str, subject: object, action: Callable[[], object]) -> None:
         """Let that happen then."""
         self._number += 1
         heapq.heappush(self._events, Event(when, self._number, point, subject, action))
@@ -205,14 +125,14 @@ class Scheduler:
                 actor.result = body()
         except BaseException as error:  # noqa: BLE001 - the watcher judges it
             actor.error, actor.trace = error, traceback.format_exc()
-            _let_go(error)  # of what its frames hold, while it is still this actor that closes it
+            let_go(error)  # of what its frames hold, while it is still this actor that closes it
         actor.done, actor.ended = True, self.now
         self.actors.remove(actor)
 
         if self._closing:
             self._back.release()
             return
-        self.note(f"{actor.name} ends: {_ending(actor)}")
+        self.note(f"{actor.name} ends: {ending(actor)}")
         try:
             if self.watcher is not None:
                 self.watcher.ended(actor)
@@ -306,15 +226,3 @@ class Scheduler:
                 self.watcher.after()
         except BaseException as error:  # noqa: BLE001 - raised by `run`
             self.failure = error
-
-
-def _ending(actor: Actor) -> str:
-    if actor.error is not None:
-        return f"{type(actor.error).__name__} {actor.error}"
-    return "" if actor.result is None else str(actor.result)
-
-
-def _let_go(error: BaseException | None) -> None:
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from tests.simulation import faults, hosts
+from tests.simulation.actors import Actor, Violation
 from tests.simulation.calls import Handed
 from tests.simulation.invariants import CROSSED, STORE_RACE, SWITCHED_OFF
 from tests.simulation.plan import Act, Fault, Plan, draw, shortest
-from tests.simulation.scheduler import START, TAIL, Actor, Violation
+from tests.simulation.scheduler import START, TAIL
 from tests.simulation.server import family_of
 from tests.simulation.world import World
 from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected
@@ -52,7 +54,7 @@ def run(plan: Plan, off: frozenset[str] = OFF) -> Report:
             with hosts.simulated(world.scheduler, world.network.exchange):
                 try:
                     for act in plan.acts:
-                        world.scheduler.at(START + act.at, "act", act, lambda act=act: world.begin(act))  # type: ignore[misc]
+                        world.scheduler.at(START + act.at, "act", act, functools.partial(world.begin, act))
                     world.scheduler.run(float("inf"))
                     in_the_end(world)
                 finally:

@@ -15,7 +15,6 @@ from vault_ticket_plugin.durations import parse_duration
 
 ROOT = "root-token"
 ROLE = "role-1"
-DENIED = "1 error occurred:\n\t* permission denied\n\n"
 MISMATCH = "check-and-set parameter did not match the current version"
 
 
@@ -53,6 +52,8 @@ class Key(NamedTuple):
     dropped: int = 0
     delete_after: float = 0.0
     max_versions: int = 10
+    custom: Mapping[str, str] | None = None
+    """custom_metadata."""
 
     @property
     def current(self) -> int:
@@ -60,13 +61,13 @@ class Key(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that a server knows. `index` counts writes, as X-Vault-Index does."""
+    """All that a server knows. `writes` counts them, as X-Vault-Index does."""
 
     mounts: Mapping[str, int]
     """KV mounts with their versions."""
     keys: Mapping[str, Key] = {}
     tokens: frozenset[str] = frozenset({ROOT})
-    index: int = 0
+    writes: int = 0
     logins: int = 0
     secret_id: str = "secret-1"
 
@@ -83,15 +84,15 @@ def answer(state: State, request: Request, now: float) -> Outcome:
 
     match request.path.split("/", 3):
         case ["auth", "token", "revoke-self"]:
-            return state._replace(tokens=state.tokens - {request.token}, index=state.index + 1), Reply(204)
+            return state._replace(tokens=state.tokens - {request.token}, writes=state.writes + 1), Reply(204)
         case ["auth", "token", "lookup-self"]:
             ttl = 0 if request.token == ROOT else 1200
             return state, _data({"ttl": ttl, "creation_ttl": ttl, "renewable": False})
         case ["sys", "capabilities-self"]:
-            found = dict.fromkeys(request.body["paths"], ["root"])
+            found = {path: ["root"] for path in request.body["paths"]}
             return state, Reply(200, {**found, "data": found})
         case ["sys", "internal", "ui", rest]:
-            return state, _mount(state, rest.removeprefix("mounts/").partition("/")[0])
+            return state, _mount(state, rest.removeprefix("mounts/"))
 
     mount, _, rest = request.path.partition("/")
     version = state.mounts.get(mount)
@@ -124,14 +125,16 @@ def _log_in(state: State, request: Request) -> Outcome:
         return state, _errors(400, "invalid role or secret ID")
     token = f"hvs.login-{state.logins + 1:020d}"
     auth = {"client_token": token, "lease_duration": 1200, "renewable": True, "token_type": "service"}
-    state = state._replace(tokens=state.tokens | {token}, logins=state.logins + 1, index=state.index + 1)
+    state = state._replace(tokens=state.tokens | {token}, logins=state.logins + 1, writes=state.writes + 1)
     return state, Reply(200, {"auth": auth, "lease_duration": 0, "renewable": False})
 
 
-def _mount(state: State, mount: str) -> Reply:
+def _mount(state: State, path: str) -> Reply:
+    mount = path.partition("/")[0]
     version = state.mounts.get(mount)
     if version is None:
-        return _errors(403, DENIED)
+        why = "preflight capability check returned 403, please ensure client's policies grant access to path"
+        return _errors(403, f'{why} "{path}/"')
     return _data({"type": "kv", "path": f"{mount}/", "options": {"version": str(version)}})
 
 
@@ -168,6 +171,14 @@ def _version_2(state: State, request: Request, part: str, path: str, now: float)
             return state, _data(_metadata(key))
         case "metadata", "POST" | "PUT":
             return _set_up(state, path, key, request.body or {})
+        case "metadata", "PATCH":
+            if path not in state.keys:
+                return state, _errors(404)
+            body = dict(request.body or {})
+            if "custom_metadata" in body:
+                merged = {**(key.custom or {}), **body["custom_metadata"]}
+                body["custom_metadata"] = {name: value for name, value in merged.items() if value is not None}
+            return _set_up(state, path, key, body)
         case "metadata", "DELETE":
             return _without(state, path), Reply(204)
         case "destroy", "POST" | "PUT":
@@ -179,7 +190,7 @@ def _read(key: Key, now: float) -> Reply:
     if not key.current:
         return _errors(404)
     newest = key.versions[-1]
-    found = {"data": newest.data, "metadata": _version_metadata(newest, key.current)}
+    found = {"data": newest.data, "metadata": _version_metadata(newest, key)}
     if alive(newest, now):
         return _data(found)
     return Reply(404, {"data": {**found, "data": None}})
@@ -195,7 +206,7 @@ def _write(state: State, path: str, key: Key, body: Mapping[str, Any], now: floa
     made = Version(_copy(body["data"]), now, ends)
     versions = (*key.versions, made)[-key.max_versions :]
     written = key._replace(versions=versions, dropped=key.current + 1 - len(versions))
-    return _with(state, path, written), _data(_version_metadata(made, written.current))
+    return _with(state, path, written), _data(_version_metadata(made, written))
 
 
 def _patch(state: State, path: str, key: Key, body: Mapping[str, Any], now: float) -> Outcome:
@@ -220,6 +231,8 @@ def _set_up(state: State, path: str, key: Key, body: Mapping[str, Any]) -> Outco
         key = key._replace(delete_after=parse_duration(after))
     if most is not None:
         key = key._replace(max_versions=most or 10)
+    if "custom_metadata" in body:
+        key = key._replace(custom=body["custom_metadata"])
     return _with(state, path, key), Reply(204)
 
 
@@ -236,22 +249,22 @@ def _destroy(state: State, path: str, key: Key, body: Mapping[str, Any]) -> Outc
 
 
 def _with(state: State, path: str, key: Key) -> State:
-    return state._replace(keys={**state.keys, path: key}, index=state.index + 1)
+    return state._replace(keys={**state.keys, path: key}, writes=state.writes + 1)
 
 
 def _without(state: State, path: str) -> State:
     keys = {name: key for name, key in state.keys.items() if name != path}
-    return state._replace(keys=keys, index=state.index + 1)
+    return state._replace(keys=keys, writes=state.writes + 1)
 
 
 def _metadata(key: Key) -> dict[str, Any]:
-    return {"current_version": key.current, "max_versions": key.max_versions}
+    return {"current_version": key.current, "max_versions": key.max_versions, "custom_metadata": key.custom}
 
 
-def _version_metadata(version: Version, number: int) -> dict[str, Any]:
+def _version_metadata(version: Version, key: Key) -> dict[str, Any]:
     ends = "" if version.deletes_at is None else _time(version.deletes_at)
-    found = {"created_time": _time(version.created_at), "deletion_time": ends, "version": number}
-    return {**found, "destroyed": version.data is None, "custom_metadata": None}
+    found = {"created_time": _time(version.created_at), "deletion_time": ends, "version": key.current}
+    return {**found, "destroyed": version.data is None, "custom_metadata": key.custom}
 
 
 def _time(seconds: float) -> str:

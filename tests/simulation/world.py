@@ -7,24 +7,22 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs
 
 from tests.simulation import calls, faults, invariants
-from tests.simulation.cluster import Cluster, Past, Refused
+from tests.simulation.actors import Actor, Process
+from tests.simulation.cluster import Cluster, Past
 from tests.simulation.files import texts_in
 from tests.simulation.hosts import Host, in_world, new_host
-from tests.simulation.ledger import Claimed, Given, Ledger, Sent
+from tests.simulation.ledger import Given, Ledger
 from tests.simulation.network import Exchange, Network
-from tests.simulation.people import GRANT, People
+from tests.simulation.observed import SOFT, Observed
+from tests.simulation.people import People
 from tests.simulation.plan import Act, Aim, Fault, Plan
-from tests.simulation.scheduler import START, Actor, Process, Scheduler
-from tests.simulation.server import CLIENT, AuthServer, family_of
-from tests.simulation.vault import ROLE, ROOT, State, document
-from vault_ticket_plugin.clock import from_rfc3339
+from tests.simulation.scheduler import START, Scheduler
+from tests.simulation.server import CLIENT, AuthServer
+from tests.simulation.vault import ROLE, ROOT, State
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.model import Demand
-from vault_ticket_plugin.transport.exchange import HttpResponse
 
 NAMES = ("web-1", "web-2", "web-3")
 ADDRESSES = ("http://localhost:8200", "http://127.0.0.1:8200")
@@ -33,8 +31,6 @@ PROFILES = ("support", "helpdesk")
 COMFORT = 26.0
 # How late Vault's answers are to a host that is far away for a while.
 LATE = 5.0
-# The longer of the soft windows that a configuration here may have.
-SOFT = 120.0
 # How long a token endpoint is away, unless it comes back before.
 OUTAGE = 60.0
 
@@ -49,7 +45,7 @@ class World:
         self.scheduler.watcher = self
         self.cluster = Cluster(State({"secret": 2, "kv1": 1}), lambda: self.scheduler.now)
         self.server = AuthServer(lambda: self.scheduler.now)
-        self.network = Network(self.scheduler, self, in_world)
+        self.network = Network(self.scheduler, Observed(self), in_world)
         self.ledger = Ledger()
         self.people = People(self)
         self.hosts = [new_host(self.scheduler, place, name, n) for n, name in enumerate(NAMES[: plan.setting.hosts])]
@@ -256,89 +252,6 @@ class World:
         """What a claim of this process begins with."""
         return f"{actor.process.machine.name} (pid {actor.process.pid},"
 
-    # -- servers (network.py)
-
-    def handle(self, exchange: Exchange) -> HttpResponse | Refused:
-        if exchange.target == "server":
-            return self._at_server(exchange)
-        at_standby = self.scheduler.chance.random() < self.plan.setting.standby
-        path = exchange.path.removeprefix("/v1/")
-        headers = {name.lower(): value for name, value in exchange.headers.items()}
-        before = self.cluster.state
-        response = self.cluster.handle(exchange.method, path, headers, exchange.body, at_standby)
-        after = self.cluster.state
-        if after.keys.get(GRANT) is not before.keys.get(GRANT):
-            self._grant_written(exchange, document(before, GRANT) or {}, document(after, GRANT) or {})
-        elif after is not before and exchange.label == "write token":
-            found = self._published(exchange.actor)
-            self.ledger.news.published.append((exchange.actor, str(found.get("access_token", ""))))
-        return response
-
-    def _published(self, actor: Actor) -> Mapping[str, Any]:
-        """What is on the leased path of that call's profile."""
-        profile = "helpdesk" if "helpdesk" in actor.name else "support"
-        mount = "kv1" if self.plan.setting.ticket_kv == 1 else "secret"
-        return document(self.cluster.state, f"{mount}/ticket/{profile}/token") or {}
-
-    def _grant_written(self, exchange: Exchange, was: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-        self.ledger.grant_written(exchange.actor, was, found, self.scheduler.now)
-        before, notes = was.get("vault_ticket") or {}, found.get("vault_ticket") or {}
-        if notes.get("claim") and before.get("claim") != notes["claim"]:
-            self.ledger.claims[exchange.actor] = Claimed(notes, self.fresh_is_published(exchange.actor))
-
-    def fresh_is_published(self, actor: Actor) -> bool:
-        """Good at the server, and by what is written there further from its soft window than any rounding."""
-        found = self._published(actor)
-        if not self.server.alive(str(found.get("access_token", ""))):
-            return False
-        return from_rfc3339(str(found["expires_at"])) - self.cluster.clock() > SOFT + 3.0
-
-    def _at_server(self, exchange: Exchange) -> HttpResponse | Refused:
-        if self.scheduler.now < self.server.down_until:
-            return Refused()
-        body = exchange.body or b""
-        if exchange.walled:
-            return self.server.wall()
-        if exchange.label == "revoke":
-            self.ledger.withdrawn.add(_field(body, "token"))
-        return self.server.handle(exchange.path, body, exchange.broken, exchange.gateway)
-
-    def lateness(self, exchange: Exchange) -> float:
-        if exchange.target == "vault":
-            return self.host_of(exchange.actor).late
-        slow = self.plan.setting.slow
-        return self.scheduler.chance.uniform(0.0, slow) if slow and not self.faults_end else 0.0
-
-    def sent(self, exchange: Exchange) -> None:
-        if exchange.label == "spend":
-            token = _field(exchange.body or b"", "refresh_token")
-            self.ledger.pending[exchange.actor] = token
-            if any(other is not exchange.actor and family_of(token) == f for other, f in self.ledger.storing.items()):
-                self.ledger.raced.add(family_of(token))
-            self.ledger.news.sent.append(Sent(exchange.actor, token))
-            self.ledger.flying.setdefault(token, []).append(exchange)
-
-    def settled(self, exchange: Exchange) -> None:
-        if exchange.label == "spend":
-            token = _field(exchange.body or b"", "refresh_token")
-            self.ledger.flying[token].remove(exchange)
-            self.ledger.lost_by[exchange.actor] = token  # unless its answer comes to be read
-
-    def received(self, exchange: Exchange) -> None:
-        if exchange.label != "spend" or not isinstance(exchange.answer, HttpResponse):
-            return
-        token, actor = _field(exchange.body or b"", "refresh_token"), exchange.actor
-        self.ledger.pending.pop(actor, None)
-        if exchange.answer.status >= 500:
-            return
-        self.ledger.lost_by.pop(actor, None)
-        if exchange.answer.status == 200:
-            if actor.kind.startswith("store"):
-                self.ledger.proved(actor, family_of(token))
-            self.ledger.read(actor, token, exchange.answer.body)
-        elif b"invalid_grant" in exchange.answer.body:
-            self.ledger.rejections.setdefault(token, []).append(self.scheduler.now)
-
     def _in_cache(self, host: Host, act: Act) -> str | None:
         """A ticket that this call's user has at hand, and that is usable by true time for longer than it takes."""
         with contextlib.suppress(ValueError, IndexError, KeyError):
@@ -351,7 +264,3 @@ class World:
     def _runtime(self, host: Host, act: Act) -> Path:
         folder = host.folder(act.session, "run")
         return folder if act.session == "cron" else folder / "vault-ticket"
-
-
-def _field(body: bytes, name: str) -> str:
-    return parse_qs(body.decode()).get(name, [""])[0]
