@@ -173,11 +173,18 @@ def i3_what_is_handed_out_is_good(world: World) -> None:
         if given.handed is not None:
             _is_usable(world, given)
         if given.held is not None and PROMPT_NAME not in world.off and not world.ledger.late(given.actor):
-            took = given.actor.ended - given.actor.began
-            if given.handed is None:
-                raise Violation("I3", f"{given.actor.name} failed with a usable ticket in its cache")
-            if given.handed.at - given.actor.began > PROMPT + SLACK:
-                raise Violation("I3", f"{given.actor.name} took {took:.1f} s with a usable ticket in its cache")
+            _is_prompt(world, given, given.held)
+
+
+def _is_prompt(world: World, given: Given, held: str) -> None:
+    """`held` was at hand all the time if it is good still."""
+    if not world.server.alive(held) or held in world.ledger.withdrawn:
+        return
+    if given.handed is None:
+        raise Violation("I3", f"{given.actor.name} failed with a usable ticket at hand: {given.actor.error}")
+    took = given.handed.at - given.actor.began
+    if took > PROMPT + SLACK:
+        raise Violation("I3", f"{given.actor.name} took {took:.1f} s with a usable ticket at hand")
 
 
 def _is_usable(world: World, given: Given) -> None:

@@ -37,7 +37,7 @@ class Sent(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a call brought. `held`: the ticket that its host had in its cache as it began, if that was usable."""
+    """What a call brought. `held`: a usable ticket that was within its reach as it began."""
 
     actor: Actor
     handed: Handed | None

@@ -47,6 +47,8 @@ class Observed:
         path = exchange.path.removeprefix("/v1/")
         headers = {name.lower(): value for name, value in exchange.headers.items()}
         before = cluster.state
+        if exchange.label in ("write destroy of token", "delete token"):
+            world.ledger.withdrawn.add(str(published(world, exchange.actor).get("access_token", "")))
         response = cluster.handle(exchange.method, path, headers, exchange.body, at_standby)
 
         if cluster.state.keys.get(GRANT) is not before.keys.get(GRANT):

@@ -15,7 +15,7 @@ from tests.simulation.files import texts_in
 from tests.simulation.hosts import Host, in_world, new_host
 from tests.simulation.ledger import Given, Ledger
 from tests.simulation.network import Exchange, Network
-from tests.simulation.observed import SOFT, Observed
+from tests.simulation.observed import SOFT, Observed, published
 from tests.simulation.people import People
 from tests.simulation.plan import Act, Aim, Fault, Plan
 from tests.simulation.scheduler import START, Scheduler
@@ -29,6 +29,8 @@ ADDRESSES = ("http://localhost:8200", "http://127.0.0.1:8200")
 PROFILES = ("support", "helpdesk")
 # A ticket with so much left is usable for longer than any call takes.
 COMFORT = 26.0
+# A standby that is so far behind does not matter to who looks for a ticket.
+SHORT_LAG = 0.1
 # How late Vault's answers are to a host that is far away for a while.
 LATE = 5.0
 # How long a token endpoint is away, unless it comes back before.
@@ -128,7 +130,7 @@ class World:
         name = f"{self._number}.{act.what} {act.profile}@{host.name}"
         kind = act.what.partition(" again")[0]
         actor = self.scheduler.spawn(name, process, lambda: self._body(act, host, environ), kind)
-        self.ledger.held[actor] = self._in_cache(host, act) if act.what == "get" else None
+        self.ledger.held[actor] = self._in_reach(host, act, actor) if act.what == "get" else None
         if not any(other.process.machine is host for other in self.scheduler.actors if other is not actor):
             self.ledger.troubled.discard(host.name)
         return actor
@@ -251,6 +253,16 @@ class World:
     def holder_of(self, actor: Actor) -> str:
         """What a claim of this process begins with."""
         return f"{actor.process.machine.name} (pid {actor.process.pid},"
+
+    def _in_reach(self, host: Host, act: Act, actor: Actor) -> str | None:
+        """A ticket in this user's cache, or one that Vault would show now."""
+        cached = self._in_cache(host, act)
+        up = self.scheduler.now >= max(self.cluster.down_until, self.cluster.sealed_until)
+        if cached is not None or not up or host.late or self.plan.setting.lag > SHORT_LAG:
+            return cached
+        token = str(published(self, actor).get("access_token", ""))
+        access = self.server.access.get(token)
+        return token if access is not None and access.ends > self.scheduler.now + COMFORT else None
 
     def _in_cache(self, host: Host, act: Act) -> str | None:
         """A ticket that this call's user has at hand, and that is usable by true time for longer than it takes."""
