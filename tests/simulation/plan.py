@@ -17,6 +17,8 @@ MOMENTS = (0.0, 2.0, 21.0, 190.0, 225.0, 268.0, 285.0, 301.0, 303.0, 320.0, 500.
 BURST_SECONDS = 6.0
 # How many plans have an episode, and how many calls come after it.
 EPISODE_SHARE, LATER = 0.35, 8
+# How many faults a plan aims at await points that it will most likely not meet.
+AT_SELDOM = 3
 # Where a fault does most harm, and so where most of them are aimed: around the spend, the save and the release.
 SORE = (
     ("kill", "spend: read"),
@@ -163,8 +165,9 @@ KINDS_OF_FAULTS = (
 )
 
 
-def draw(seed: int, points: Callable[[str], Sequence[str]], off: frozenset[str] = frozenset()) -> Plan:
-    """The plan of a seed. `points`: where a fault of a kind can occur. `off`: what is not to happen."""
+def draw(seed: int, points: Callable[[str, bool], Sequence[str]], off: frozenset[str] = frozenset()) -> Plan:
+    """The plan of a seed. `points`: where a fault of a kind can occur, or where few runs come. `off`: what is not to
+    happen."""
     chance = random.Random(f"plan {seed}")
     hosts = chance.choice((1, 2, 2, 3))
     setting = Setting(
@@ -200,8 +203,11 @@ def draw(seed: int, points: Callable[[str], Sequence[str]], off: frozenset[str] 
             kind, point = chance.choice(SORE)
         else:
             kind = chance.choice(kinds)
-            point = chance.choice(points(kind))
+            point = chance.choice(points(kind, False))
         aims.append(Aim(kind, point, min(int(chance.expovariate(0.3)), 15)))
+    for kind in chance.choices(kinds, k=AT_SELDOM):
+        if where := points(kind, True):
+            aims.append(Aim(kind, chance.choice(where), chance.randrange(2)))
     return Plan(seed, setting, tuple(sorted(acts)), tuple(aims))
 
 

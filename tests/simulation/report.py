@@ -43,10 +43,11 @@ def failures(found: Sum) -> str:
 
 
 def unmet(found: Sum, off: frozenset[str] = OFF) -> list[tuple[str, str]]:
-    """The faults that never met an await point that was there, and at which they can occur."""
+    """The faults that never met an await point where they can occur, and to which one run in a hundred came."""
     return [
         (kind, point)
         for point in sorted(found.passed)
+        if found.passed[point] * 100 >= found.runs
         for kind in faults.KINDS
         if kind not in off and faults.can_meet(kind, point) and point != "act" and not found.met[kind, point]
     ]

@@ -12,18 +12,18 @@ from tests.simulation.test_seeds import QUICK
 FOUND_BY = {
     "CLAIM_CAS": (0, 1),
     "LOOK": (1, 11),
-    "ABSENT": (12, 125),
+    "ABSENT": (1, 28),
     "FORGET": (1, 14),
-    "PUBLISH_FIRST": (3, 10),
+    "PUBLISH_FIRST": (0, 1),
     "SAVE_FIRST": (0, 1),
     "JOURNAL": (16, 23),
     "REPLAY": (3, 23),
-    "DEADLINE": (22, 33),
-    "RESEED_WINS": (3, 10),
+    "DEADLINE": (22, 104),
+    "RESEED_WINS": (0, 1),
     "NEWER": (34, 257),
-    "DOUBT": (22, 32),
-    "CARRY": (80, 104),
-    "OWN_CLAIM": (22, 104),
+    "DOUBT": (22, 37),
+    "CARRY": (80, 109),
+    "OWN_CLAIM": (22, 214),
 }
 
 
