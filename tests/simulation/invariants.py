@@ -41,6 +41,7 @@ SWITCHED_OFF: Mapping[str, str] = {
     "two profiles on a grant": "The promise I, 3: a journal is found by what was spent",
     "two spellings of an address": "The promise I, 3",
     "two sessions of a user": "The promise I, 3",
+    "a host without a runtime folder": "The promise I, 3: a journal may come while a claim is waited for",
     STORE_RACE: "The promise I, 3, and II, 5: a seed is not written over what came of it, nor over a person's patch",
     CROSSED: "The promise I, 3: a replay waits for a foreign live claim",
     "late": "The promise II, 1: an answer that arrives within the claim's time is used",

@@ -140,6 +140,8 @@ class Ledger:
         return family != standing and self.put_at.get(standing, 0.0) > self.store_began.get(family, float("inf")) - 1.0
 
     def grant_written(self, actor: Actor, before: Mapping[str, Any], document: Mapping[str, Any], now: float) -> None:
+        if actor.kind == "store, unproven":
+            self.person_stores(family_of(str(document.get("refresh_token", ""))), now)
         tokens = [str(one.get("refresh_token", "")) for one in (before, document)]
         was, family = map(family_of, tokens)
         self.saved.add(tokens[1])

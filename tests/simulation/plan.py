@@ -56,6 +56,9 @@ class Setting(NamedTuple):
     ends_old_access: bool = False
     lifetime: float = 300.0
     ticket_kv: Literal[1, 2] = 2
+    lease: Literal["delete", "field"] = "delete"
+    bare: int = 0
+    """How many of the hosts have no runtime folder."""
     standby: float = 0.0
     """The share of requests that the standby gets."""
     lag: float = 0.05
@@ -130,12 +133,12 @@ EPISODES = (
         lag=30.0,
         standby=0.5,
     ),
-    # Two rotations in a row, the second one's save is killed, and the next call asks a standby.
+    # Two rotations in a row, the second one's save is killed, and the next call asks a standby that has seen neither.
     Episode(
-        ((1, "get", 0), (3, "get, forced", 0), (5, "get", 0), (6, "get", 0)),
+        ((1, "get", 0), (3.5, "get, forced", 0), (5.5, "standby falls behind", 0), (8, "get", 0), (9, "get", 0)),
         (Aim("kill", "write grant: leave", 4),),
-        lag=12.0,
-        standby=0.4,
+        lag=0.05,
+        standby=0.8,
     ),
     # Stalled before the release, or between claim and request, while others go on.
     Episode(
@@ -149,11 +152,11 @@ EPISODES = (
 CALLS = (
     *("get",) * 22,
     *("get, forced",) * 4,
-    *("get, an hour wanted", "get, uncached", "revoke", "edit", "patch", "put"),
-    *("store",) * 2,
+    *("get, nearly new", "get, uncached", "revoke", "edit", "patch", "put"),
+    *("store", "store", "store, unproven"),
     *("round",) * 4,
     *("log out", "end the grant", "configure", "store again", "set Vault's clock", "answers late", "answers on time"),
-    *("server goes", "server is back"),
+    *("server goes", "server is back", "standby falls behind"),
 )
 KINDS_OF_FAULTS = (
     *("kill",) * 6,
@@ -176,6 +179,8 @@ def draw(seed: int, points: Callable[[str, bool], Sequence[str]], off: frozenset
         dialect=chance.choice(DIALECTS),
         ends_old_access=chance.random() < 0.15,
         ticket_kv=chance.choice((2, 2, 2, 1)),
+        lease=chance.choice(("delete", "delete", "delete", "field")),
+        bare=chance.choice((0, 0, 0, 0, 0, 1)),
         standby=chance.choice((0.0, 0.0, 0.5, 1.0)),
         lag=chance.choice((0.05, 0.1, 2.0, 2.0, 12.0, 30.0)),
         slow=chance.choice((0.0, 0.0, 0.0, 5.0)),
@@ -215,6 +220,7 @@ def _without(setting: Setting, off: frozenset[str]) -> Setting:
     return setting._replace(
         ends_old_access=setting.ends_old_access and "server ends the old access token" not in off,
         sharing=setting.sharing and "two profiles on a grant" not in off,
+        bare=setting.bare if "a host without a runtime folder" not in off else 0,
         aliases=setting.aliases and "two spellings of an address" not in off,
         standby_skew=setting.standby_skew if "nodes' clocks differ" not in off else 0.0,
     )

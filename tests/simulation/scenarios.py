@@ -49,6 +49,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a login's journal, and cron": Scenario(
         _plan((FIRST, AGAIN._replace(session="cron")), (KILLED_AT_SAVE,)), "I1", "I"
     ),
+    "a journal that comes while its claim is waited for": Scenario(
+        _plan((FIRST, Act(0.2, "get")), (KILLED_AT_SAVE,), Setting(bare=1, slow=3.0)), "I1", "I"
+    ),
     "a patch over a seed that waits": Scenario(
         _plan(
             (FIRST, Act(10.0, "store"), Act(60.0, "patch"), Act(70.0, "get, forced")),

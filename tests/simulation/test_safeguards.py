@@ -10,20 +10,20 @@ from tests.simulation.test_seeds import QUICK
 
 # Seeds that find it. The slow test looks through all.
 FOUND_BY = {
-    "CLAIM_CAS": (0, 1),
-    "LOOK": (1, 11),
-    "ABSENT": (1, 28),
-    "FORGET": (1, 14),
-    "PUBLISH_FIRST": (0, 1),
+    "CLAIM_CAS": (1, 2),
+    "LOOK": (0, 1),
+    "ABSENT": (5, 6),
+    "FORGET": (14, 120),
+    "PUBLISH_FIRST": (1, 4),
     "SAVE_FIRST": (0, 1),
-    "JOURNAL": (16, 23),
-    "REPLAY": (3, 23),
-    "DEADLINE": (22, 104),
-    "RESEED_WINS": (0, 1),
-    "NEWER": (34, 257),
-    "DOUBT": (22, 37),
-    "CARRY": (80, 109),
-    "OWN_CLAIM": (22, 214),
+    "JOURNAL": (0, 8),
+    "REPLAY": (16, 19),
+    "DEADLINE": (89, 173),
+    "RESEED_WINS": (4, 5),
+    "NEWER": (79, 250),
+    "DOUBT": (0, 8),
+    "CARRY": (56, 73),
+    "OWN_CLAIM": (65, 89),
 }
 
 

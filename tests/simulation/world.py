@@ -35,6 +35,8 @@ SHORT_LAG = 0.1
 LATE = 5.0
 # How long a token endpoint is away, unless it comes back before.
 OUTAGE = 60.0
+# How far behind a standby is that is cut off for a while.
+BEHIND = 12.0
 
 
 class World:
@@ -69,6 +71,8 @@ class World:
             host.clock.skew = setting.host_skew[number] if number < len(setting.host_skew) else 0.0
             (host.root / "secret-id").write_text("secret-1\n")
             host.write_config(self.config(host))
+            if number < setting.bare:
+                host.folder("login", "run").write_text("not a folder")
         self.scheduler.now = START - 3600.0
         self.people.put()
         self.scheduler.now, cluster.history = START, [Past(START - 3600.0, cluster.state)]
@@ -82,6 +86,7 @@ class World:
         for profile in PROFILES if setting.sharing else PROFILES[:1]:
             lines += [f"[profiles.{profile}]", f'client_id = "{CLIENT}"', 'token_url = "https://api.test/token"']
             lines += ['revocation_url = "https://api.test/revoke"', f"reuse_grace = {setting.reuse_grace}", more]
+            lines += [f'lease = "{setting.lease}"']
             if setting.ticket_kv == 1:
                 lines += [f"[profiles.{profile}.ticket]", 'mount = "kv1"', "kv_version = 1"]
             if profile != PROFILES[0]:
@@ -101,23 +106,21 @@ class World:
         host = self.hosts[act.host % len(self.hosts)]
         if act.what in ("put", "patch", "edit", "end the grant"):
             self.people.act(act.what)
-            return None
-        if act.what == "log out":
+        elif act.what == "log out":
             self.log_out(host)
-            return None
-        if act.what in ("answers late", "answers on time"):
-            host.late = LATE if act.what == "answers late" else 0.0
-            return None
-        if act.what in ("server goes", "server is back"):
-            self.server.down_until = self.scheduler.now + (OUTAGE if act.what == "server goes" else 0.0)
-            return None
-        if act.what == "set Vault's clock":
-            self.cluster.skew = 0.0
-            return None
-        if act.what == "configure":
+        elif act.what == "configure":
             host.write_config(self.config(host, "" if "soft_window" in host.config else f"soft_window = {SOFT}"))
-            return None
-        return self._spawn(act, host)
+        elif act.what in ("answers late", "answers on time"):
+            host.late = LATE if act.what == "answers late" else 0.0
+        elif act.what in ("server goes", "server is back"):
+            self.server.down_until = self.scheduler.now + (OUTAGE if act.what == "server goes" else 0.0)
+        elif act.what == "standby falls behind":
+            self.cluster.lag = BEHIND
+        elif act.what == "set Vault's clock":
+            self.cluster.skew = 0.0
+        else:
+            return self._spawn(act, host)
+        return None
 
     def log_out(self, host: Host) -> None:
         host.log_out("login")
@@ -158,7 +161,7 @@ class World:
                 return calls.get(host, environ, act.profile)
             case "get, forced":
                 return calls.get(host, environ, act.profile, Demand(force=True))
-            case "get, an hour wanted":
+            case "get, nearly new":
                 return calls.get(host, environ, act.profile, Demand(min_ttl=280.0))
             case "get, uncached":
                 return calls.get(host, environ, act.profile, cached=False)
