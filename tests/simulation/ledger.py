@@ -100,7 +100,7 @@ class Ledger:
         self.saved: set[str] = set()
         """Every refresh token that was in the grant."""
         self.raced: set[str] = set()
-        """The families that met a `store` under way, or the journal that it left."""
+        """The families that met a `store` under way, or the journal that it left, or shared a host with one."""
         self.crossed: set[str] = set()
         """The families of which a token was saved under another holder's claim."""
         self.logged_out: dict[str, float] = {}
@@ -170,6 +170,9 @@ class Ledger:
         except (ValueError, AttributeError):
             return
         if isinstance(token, str) and token != spent:
+            beside = [one for one in self.owed.values() if one.reader.process.machine is actor.process.machine]
+            if any(one.kind == "store" for one in (actor, *(owed.reader for owed in beside))):
+                self.raced |= {family_of(token), *(family_of(one.token) for one in beside)}
             self.owed[token] = Owed(token, actor, spent)
 
     def moved(self, actor: Actor, point: str) -> None:

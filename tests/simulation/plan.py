@@ -18,7 +18,7 @@ BURST_SECONDS = 6.0
 # How many plans have an episode, and how many calls come after it.
 EPISODE_SHARE, LATER = 0.35, 8
 # How many faults a plan aims at await points that it will most likely not meet.
-AT_SELDOM = 3
+AT_SELDOM = 5
 # Where a fault does most harm, and so where most of them are aimed: around the spend, the save and the release.
 SORE = (
     ("kill", "spend: read"),
@@ -160,7 +160,7 @@ CALLS = (
 )
 KINDS_OF_FAULTS = (
     *("kill",) * 6,
-    *("term", "int", "hup", "suspend", "stop", "clock", "log out", "put", "patch", "edit"),
+    *("term", "int", "hup", "suspend", "stop", "clock", "log out", "put", "patch", "edit") * 2,
     *("lose",) * 4,
     *("cut",) * 3,
     *("late",) * 2,
