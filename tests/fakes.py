@@ -226,6 +226,7 @@ class FakeAuthServer:
         self.grace: float | None = None  # None: none at all; a rotated token gets the same pair again for so long
         self.reuse_detection = True
         self.lifetime = 3600.0
+        self.clients = {CLIENT}
         self.refreshes = self.repeats = self.reuses = self.tickets = 0
         self._families: dict[str, Family] = {}
         self._tickets: dict[str, tuple[Family, float]] = {}
@@ -255,7 +256,7 @@ class FakeAuthServer:
 
     def refresh(self, token: str, client_id: str) -> tuple[str, str]:
         """(access token, refresh token)."""
-        if client_id != CLIENT:
+        if client_id not in self.clients:
             raise ClientRejected("the token endpoint refuses the client or the request", code="invalid_client")
         family = self._families.get(token.partition("-")[0])
         if family is None or family.revoked or token not in family.tokens:
@@ -316,12 +317,15 @@ class FakeEndpoint:
             raise EndpointUnavailable("the token endpoint can't be reached: connection refused")
         self.seen.append(token)
         if fault is not None and fault.kind == "busy":
-            raise EndpointUnavailable("the token endpoint is busy (status 503)", retry_after=fault.retry_after)
+            raise EndpointUnavailable("the token endpoint is busy (status 429)", retry_after=fault.retry_after)
         if fault is None or fault.processed:
             ticket, newer = self.server.refresh(token, client.id)
         self.after("spend", token)
         if deadline.passed() or (fault is not None and fault.kind == "lost"):
-            raise SpendInDoubt("the token endpoint's answer was lost: connection reset by peer")
+            retry_after = None if fault is None else fault.retry_after
+            raise SpendInDoubt(
+                "the token endpoint's answer was lost: connection reset by peer", retry_after=retry_after
+            )
         if fault is not None and fault.kind == "not_oauth":
             raise ProtocolError("the token endpoint's answer is not OAuth (status 200)")
         self.brought.append(newer)

@@ -22,6 +22,8 @@ KvVersion = Literal[1, 2]
 # Vault's clock reaches us through the Date header, which has whole seconds. A ticket with less left than one
 # of its steps may already be over.
 CLOCK_STEP = 1.0
+# Ten years. No access token is meant to live that long: who says so means something else.
+MAX_LIFETIME = 10 * 366 * 86400.0
 # The defaults of the windows: a third of the lifetime, at most 20 min, and a tenth, at most 2 min.
 SOFT_DEFAULT = 1200.0
 HARD_DEFAULT = 120.0
@@ -237,7 +239,7 @@ class Notes(NamedTuple):
 
     def in_doubt(self, doubt: Doubt, not_before: float | None = None) -> Notes:
         """The claim is given back, and how the spend ended is not known."""
-        return Notes(doubt=doubt, not_before=not_before, refreshed=self.refreshed)
+        return self._replace(claim=None, doubt=doubt, not_before=not_before)
 
     def after_rejection(self, rejection: Rejection, doubt: Doubt | None) -> Notes:
         """The claim is given back, and the token endpoint has said no for good."""

@@ -107,7 +107,9 @@ def name_of(site: Site, fault: str) -> str:
 
 def told(done: Result) -> tuple[int, str, str]:
     """Without what depends on when it was asked: the rest of a cooldown, and who found out first."""
-    said = re.sub(r" ?\((This is remembered|found by) .*?(asks now|not asked again)\.?\)", "", done.err)
+    said = re.sub(
+        r" ?\((This is remembered|found by) .*?(asks now|not asked again|asked again at \S+Z)\.?\)", "", done.err
+    )
     return done.code, done.out, said
 
 

@@ -204,7 +204,7 @@ def test_the_token_endpoint_is_away_for_five_minutes(server: DiskServer, emulato
     configure(site, site.helper, **TIMES | {"soft_window": "20m"})
     site.put_grant({"refresh_token": emulator.issue_grant(CLIENT), "client_id": CLIENT})
     site.put_ticket(left=400, lifetime=3600)
-    emulator.behaviour.next += [faults.status(503)] * 1000
+    emulator.behaviour.next += [faults.oauth("temporarily_unavailable", 503)] * 1000
     with Daemon(site.helper) as daemon:
         daemon.wait_until_ready()
         with asked(daemon, site.profile) as seen:

@@ -19,9 +19,8 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
     VaultTicketError,
 )
-from vault_ticket_plugin.model import TokenResponse
+from vault_ticket_plugin.model import MAX_LIFETIME, TokenResponse
 from vault_ticket_plugin.oauth import token_response
-from vault_ticket_plugin.oauth.token_response import MAX_LIFETIME
 from vault_ticket_plugin.secret import Secret
 
 NOW = 1_800_000_000.0
@@ -67,19 +66,18 @@ OUTCOMES: list[tuple[int, object, type[VaultTicketError]]] = [
     # configuration
     *((400, {"error": code}, CLIENT) for code in sorted(token_response.CLIENT_ERRORS)),
     (401, {"error": "invalid_client"}, CLIENT),
-    (401, {"error": "something else"}, CLIENT),
-    (401, HTML, CLIENT),
-    # passing, and not spent
-    (400, {"error": "temporarily_unavailable"}, BUSY),
-    (400, {"error": "server_error"}, BUSY),
-    (500, {"error": "server_error"}, BUSY),
-    (400, {"error": "slow_down"}, BUSY),
-    *((status, body, BUSY) for status in (408, 425, 429, 503) for body in (HTML, b"", {"error": "other"})),
+    (403, {"error": "unauthorized_client"}, CLIENT),
+    # passing, and not spent: the server says so itself
+    *((status, {"error": "temporarily_unavailable"}, BUSY) for status in (400, 500, 503)),
+    *((status, {"error": "slow_down"}, BUSY) for status in (400, 503)),
+    *((status, body, BUSY) for status in (425, 429) for body in (HTML, b"", {"error": "other"})),
     # may have been spent
-    *((status, body, DOUBT) for status in (500, 502, 504, 507, 520, 599) for body in (HTML, b"", {"error": "other"})),
+    *((status, {"error": "server_error"}, DOUBT) for status in (400, 500, 503)),
+    *((status, body, DOUBT) for status in (401, 403, 408) for body in (HTML, b"", {}, {"error": "invalid_token"})),
+    *((status, body, DOUBT) for status in (500, 502, 503, 504, 520, 599) for body in (HTML, b"", {"error": "other"})),
     # not OAuth
     *((status, b"", NO_OAUTH) for status in (300, 301, 302, 303, 307, 308)),
-    *((status, body, NO_OAUTH) for status in (400, 403, 404, 405, 410) for body in (HTML, b"", {}, {"error": "other"})),
+    *((status, body, NO_OAUTH) for status in (400, 404, 405, 410) for body in (HTML, b"", {}, {"error": "other"})),
     *((200, body, NO_OAUTH) for body in (HTML, b"", b"\xff", b"null", b"[]", b'"text"', b"5", b'{"access_token": "a"')),
     (200, {}, NO_OAUTH),
     (200, {"error": "invalid_grant"}, NO_OAUTH),
@@ -112,9 +110,6 @@ def test_rejections_carry_the_servers_code() -> None:
     with pytest.raises(ClientRejected) as client:
         read(400, {"error": "invalid_scope"})
     assert client.value.code == "invalid_scope"
-    with pytest.raises(ClientRejected) as unnamed:
-        read(401, HTML)
-    assert unnamed.value.code == "invalid_client"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
@@ -148,9 +143,17 @@ class TestLifetime:
 
     @pytest.mark.parametrize(
         "expires_in",
+        [MAX_LIFETIME + 1, 10**12, 10**400, math.inf, "inf", "1e999", "9" * 5000],
+        ids=lambda value: repr(value)[:16],
+    )
+    def test_is_cut_to_ten_years(self, expires_in: object) -> None:
+        assert success(expires_in=expires_in).expires_in == MAX_LIFETIME
+
+    @pytest.mark.parametrize(
+        "expires_in",
         [
-            *(0, -1, -3600, "-1", "0", "", "soon", "NaN", "inf", "-inf", "1e999", True, False, [], [3600], {}),
-            *(math.nan, math.inf, -math.inf, 10**12, 10**400, MAX_LIFETIME + 1, "9" * 5000),
+            *(0, -1, -3600, "-1", "0", "", "soon", "NaN", "-inf", True, False, [], [3600], {}),
+            *(math.nan, -math.inf),
         ],
         ids=lambda value: repr(value)[:16],
     )
@@ -180,10 +183,14 @@ class TestLifetime:
         plain = {"access_token": jwt({"exp": NOW + 900})}
         assert read(200, plain, {"date": date}).expires_in == pytest.approx(900)
 
-    @pytest.mark.parametrize("expiry", [NOW, NOW - 1, 0, -1, NOW + 2 * MAX_LIFETIME, 1e300, math.nan, math.inf])
-    def test_a_jwt_that_is_over_or_absurd_is_an_error(self, expiry: float) -> None:
+    @pytest.mark.parametrize("expiry", [NOW, NOW - 1, 0, -1, math.nan])
+    def test_a_jwt_that_is_over_is_an_error(self, expiry: float) -> None:
         with pytest.raises(ProtocolError, match="expires_in"):
             read(200, {"access_token": jwt({"exp": expiry})})
+
+    @pytest.mark.parametrize("expiry", [NOW + 2 * MAX_LIFETIME, 1e300, math.inf])
+    def test_a_jwts_expiry_is_cut_to_ten_years(self, expiry: float) -> None:
+        assert read(200, {"access_token": jwt({"exp": expiry})}).expires_in == MAX_LIFETIME
 
     @pytest.mark.parametrize(
         "token",
@@ -288,6 +295,12 @@ class TestRetryAfter:
         with pytest.raises(EndpointUnavailable) as busy:
             read(status, b"", {"retry-after": text})
         assert busy.value.retry_after == seconds
+
+    def test_a_date_is_judged_by_the_answers_own(self) -> None:
+        """This host's clock may be hours off."""
+        headers = {"date": "Fri, 15 Jan 2027 20:00:00 GMT", "retry-after": "Fri, 15 Jan 2027 20:02:00 GMT"}
+
+        assert token_response.retry_after(headers, NOW) == 120.0
 
     def test_a_number_of_any_length_is_finite(self) -> None:
         assert (token_response.retry_after({"retry-after": "9" * 5000}, NOW) or 0) < 1e9

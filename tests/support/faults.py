@@ -31,7 +31,7 @@ def status(code: int, body: str = "", *, processed: bool = False, **headers: str
 
 
 def busy(retry_after: int | str | None = None, code: int = 429) -> Fault:
-    """429 or 503, with Retry-After as seconds or as an HTTP date."""
+    """429 (not spent) or 503 (in doubt), with Retry-After as seconds or as an HTTP date."""
     return status(code) if retry_after is None else status(code, Retry_After=str(retry_after))
 
 

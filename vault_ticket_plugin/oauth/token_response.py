@@ -20,18 +20,21 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
     VaultTicketError,
 )
-from vault_ticket_plugin.model import TokenResponse
+from vault_ticket_plugin.model import MAX_LIFETIME, TokenResponse
 from vault_ticket_plugin.secret import Secret
 
-# No access token is meant to live that long: a server that says so means something else.
-MAX_LIFETIME = 10 * 366 * 86400.0
 # RFC 6749 section 5.2, and those of RFC 6749 section 4.1.2.1 that servers were seen to use here.
 CLIENT_ERRORS = frozenset(
     {"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_request", "invalid_scope"}
 )
-PASSING_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
-# The server says that it did nothing; 408 and 425 say so too.
-NOT_SPENT = frozenset({408, 425, 429, 503})
+# These say that nothing was done: RFC 6749 section 4.1.2.1, and RFC 8628 section 3.5.
+NOT_SPENT_ERRORS = frozenset({"temporarily_unavailable", "slow_down"})
+# RFC 8470 section 5.2 and RFC 6585 section 4 refuse a request before it is processed. A 503 does not say so: gateways
+# send it after the server behind them has processed the request and its answer was lost.
+NOT_SPENT = frozenset({425, 429})
+# The request may have been processed. A gateway or a firewall sends 401 and 403 too, before the server or after it.
+IN_DOUBT = frozenset({401, 403, 408})
+SERVER_ERROR = "server_error"
 CHECK_URL = "Check token_url in the profile."
 RENEW = "Create another one (Settings → Installation → Public API), then run `vault-ticket store`."
 LATER = "It is tried again by itself; look at the service's status page if it goes on."
@@ -47,21 +50,26 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
         return _success(plain, headers, default_lifetime, now)
 
     code = _code(plain)
-    if code in PASSING_ERRORS or status in NOT_SPENT:
+    if code in NOT_SPENT_ERRORS or status in NOT_SPENT:
         said = code or f"status {status}"
         raise EndpointUnavailable(f"the token endpoint is busy ({said})", LATER, retry_after=retry_after(headers, now))
 
     if code == "invalid_grant":
         raise GrantRejected("the token endpoint says that the refresh token is not valid", RENEW, code=code)
-    if code in CLIENT_ERRORS or status == 401:
+    if code in CLIENT_ERRORS:
         raise ClientRejected(
-            f"the token endpoint refuses the client or the request ({code or 'status 401'})",
+            f"the token endpoint refuses the client or the request ({code})",
             "Check client_id and token_url in the profile.",
-            code=code or "invalid_client",
+            code=code,
         )
 
-    if status >= 500:
-        raise SpendInDoubt(f"the token endpoint failed (status {status})", LATER, retry_after=retry_after(headers, now))
+    if code == SERVER_ERROR or status >= 500 or status in IN_DOUBT:
+        said = code or f"status {status}"
+        raise SpendInDoubt(
+            f"the token endpoint failed ({said}), and may have spent the refresh token",
+            LATER,
+            retry_after=retry_after(headers, now),
+        )
     if 300 <= status < 400:
         raise ProtocolError(
             f"the token endpoint redirects (status {status}); a refresh token is not sent on", CHECK_URL
@@ -70,12 +78,15 @@ def read(status: int, headers: Mapping[str, str], body: bytes, default_lifetime:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait (RFC 9110 section 10.2.3: a number or a date), or None."""
+    """Seconds to wait (RFC 9110 section 10.2.3: a number or a date), or None.
+
+    A date is judged by the answer's own `Date`: this host's clock may be hours off. `now` is for an answer without one.
+    """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])  # a number of ten digits is three centuries
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        return max(0.0, parsedate_to_datetime(text).timestamp() - (_date(headers) or now))
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -108,7 +119,7 @@ def _success(
 def _code(plain: Mapping[str, Any] | None) -> str:
     """The error code where it is one of those above. Any other text is not quoted: a server may echo what we sent."""
     code = plain.get("error") if plain else None
-    known = CLIENT_ERRORS | PASSING_ERRORS | {"invalid_grant"}
+    known = CLIENT_ERRORS | NOT_SPENT_ERRORS | {SERVER_ERROR, "invalid_grant"}
     return code if isinstance(code, str) and code in known else ""
 
 
@@ -156,12 +167,13 @@ def _lifetime(value: object, token: str, default: float, server_time: float) -> 
 
 
 def _checked(seconds: float) -> float:
-    if not 0 < seconds <= MAX_LIFETIME:  # false for NaN too
+    """Cut to ten years; not one that has ended, nor NaN."""
+    if not seconds > 0:
         raise ProtocolError(
             "the token endpoint's answer has an expires_in that no token can have",
             "Report it to the service's support.",
         )
-    return float(seconds)
+    return min(float(seconds), MAX_LIFETIME)
 
 
 def _jwt_expiry(token: str) -> float | None:
