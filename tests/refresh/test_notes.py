@@ -76,7 +76,7 @@ def test_a_noted_doubt_stays_with_whom_it_names() -> None:
 
 @pytest.mark.parametrize(
     ("age", "patient", "refused"),
-    [(PROFILE.reuse_grace + 1, False, True), (PROFILE.reuse_grace - 1, False, False), (1e6, True, False)],
+    [(PROFILE.reuse_grace, False, True), (PROFILE.reuse_grace - 1, False, False), (1e6, True, False)],
 )
 def test_a_token_in_doubt_is_left_alone_past_the_grace_while_a_ticket_is_at_hand(
     age: float, patient: bool, refused: bool

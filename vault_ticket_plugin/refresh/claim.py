@@ -15,7 +15,7 @@ from vault_ticket_plugin.events import EventSink, token_event
 from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Grant, Notes
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh import grant_document
-from vault_ticket_plugin.refresh.notes import raise_known_failure, unresolved_spend
+from vault_ticket_plugin.refresh.notes import raise_known_failure, renewed_rejection, unresolved_spend
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -80,7 +80,7 @@ class Claims:
         notes = Notes(
             claim=Claim(claim_id, self.holder, expiry, grant.refresh_token.fingerprint(), now),
             doubt=unresolved_spend(grant, self.profile, now),
-            rejection=grant.notes.rejection,
+            rejection=renewed_rejection(grant, self.profile, now),
             # A holder that died may have published: its predecessor's note would hide that from the next one.
             refreshed=None if grant.notes.claim is not None else grant.notes.refreshed,
         )

@@ -26,6 +26,8 @@ from vault_ticket_plugin.settings.profile import Profile
 # The one key of ours in a document that belongs to a person.
 NOTES_KEY = "vault_ticket"
 _TIMES = {"until", "at", "expires_at"}
+# Rounded up: a claim must not end before its holder thinks so. What began is never told to have begun later.
+_ENDS = {"until", "expires_at"}
 
 Note = Claim | Doubt | Rejection | Refresh
 T = TypeVar("T", Claim, Doubt, Rejection, Refresh)
@@ -140,8 +142,11 @@ def _plain(note: Note | None) -> dict[str, str] | None:
     if note is None:
         return None
     said = {name: value for name, value in note._asdict().items() if value is not None}
-    # Rounded up: a claim must not end before its holder thinks so, and nothing else minds a second.
-    return {name: to_rfc3339(math.ceil(value)) if name in _TIMES else value for name, value in said.items()}
+    return {name: _written(name, value) if name in _TIMES else value for name, value in said.items()}
+
+
+def _written(name: str, time: float) -> str:
+    return to_rfc3339(math.ceil(time) if name in _ENDS else time)
 
 
 def _note(kind: type[T], value: object) -> T | None:

@@ -10,18 +10,24 @@ from vault_ticket_plugin.errors import (
     SpendInDoubt,
     VaultTicketError,
 )
-from vault_ticket_plugin.model import Doubt, Grant, Rejection
+from vault_ticket_plugin.model import CLOCK_STEP, Doubt, Grant, Rejection
 from vault_ticket_plugin.refresh.grant_document import client_of
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
-from vault_ticket_plugin.refresh.retry import MAX_RETRY_AFTER
+from vault_ticket_plugin.refresh.retry import CLIENT_LATCH_SECONDS, MAX_RETRY_AFTER
 from vault_ticket_plugin.settings.profile import Profile
+
+# The code of RFC 6749 section 5.2 for a refresh token that will never be good again.
+DEAD = "invalid_grant"
 
 
 def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool) -> None:
     """Raise what another call, here or on another host, has already found out."""
-    rejection, not_before = grant.notes.rejection, grant.notes.not_before
-    if rejection is not None and rejection.fingerprint == _latch_fingerprint(grant, profile):
-        since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; not asked again)"
+    rejection, not_before = latch(grant, profile), grant.notes.not_before
+    if rejection is not None and not may_ask_again(rejection, now):
+        again = "not asked again"
+        if rejection.code != DEAD:
+            again = f"asked again at {to_rfc3339(rejection.at + CLIENT_LATCH_SECONDS)}"
+        since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; {again})"
         raise rejected(rejection.code, grant.notes.doubt, profile, since)
 
     if not_before is not None and not_before > now:
@@ -32,12 +38,31 @@ def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: boo
         )
 
     doubt = unresolved_spend(grant, profile, now)
-    if doubt is not None and not patient and now - doubt.at > profile.reuse_grace:
+    if doubt is not None and not patient and now - doubt.at >= profile.reuse_grace:
         # Past the server's grace a second use may end the whole family, the usable ticket with it.
         raise SpendInDoubt(
             f"{doubt.holder} spent the refresh token at {to_rfc3339(doubt.at)} and its answer was lost",
             "It is tried again when no usable ticket is left; --force tries now.",
         )
+
+
+def latch(grant: Grant, profile: Profile) -> Rejection | None:
+    """The rejection of just what would be asked now: this token, by this client, at this URL."""
+    found = grant.notes.rejection
+    return found if found is not None and found.fingerprint == _latch_fingerprint(grant, profile) else None
+
+
+def may_ask_again(rejection: Rejection, now: float) -> bool:
+    """A dead token is never asked about again. A refused client is, by whoever renews the latch's time first."""
+    return rejection.code != DEAD and not now - CLIENT_LATCH_SECONDS < rejection.at <= now + CLOCK_STEP
+
+
+def renewed_rejection(grant: Grant, profile: Profile, now: float) -> Rejection | None:
+    """What a claim writes of the latch: whoever asks again keeps all others from asking, for as long as before."""
+    found = latch(grant, profile)
+    if found is None or not may_ask_again(found, now):
+        return grant.notes.rejection
+    return found._replace(at=now)
 
 
 def unresolved_spend(grant: Grant, profile: Profile, now: float) -> Doubt | None:
@@ -77,10 +102,10 @@ def retry_not_before(error: VaultTicketError, now: float) -> float | None:
 
 def rejected(code: str, doubt: Doubt | None, profile: Profile, since: str = "") -> GrantRejected | ClientRejected:
     """The error for a permanent no (RFC 6749 section 5.2), told as precisely as is known."""
-    if code != "invalid_grant":
+    if code != DEAD:
         return ClientRejected(
             f"the token endpoint refuses the client or the request: {code}{since}",
-            f"Check client_id and token_url of profile {profile.name}; --force asks again.",
+            f"Check client_id and token_url of profile {profile.name}: once they are right, the next call asks anew.",
             code=code,
         )
 

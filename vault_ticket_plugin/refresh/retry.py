@@ -15,5 +15,8 @@ CATCH_UP_INITIAL, CATCH_UP_MAX = 0.05, 0.5
 # The cooldown after a failure, doubling from one to the other, jittered. An agent was seen to run a failing
 # plugin 240 times a second.
 COOLDOWN_INITIAL, COOLDOWN_MAX = 1.0, 60.0
+# A refused client or request is asked about again so rarely, by one host of all: what refused it may have been a
+# firewall, or a server that was being set up.
+CLIENT_LATCH_SECONDS = 900.0
 # A server's Retry-After may ask for more; a person who mends it should not wait longer for us.
 MAX_RETRY_AFTER = 3600.0

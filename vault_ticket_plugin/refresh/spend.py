@@ -33,12 +33,13 @@ class SpendFailure(NamedTuple):
 def spend(
     ask: Callable[[], TokenResponse], profile: Profile, found: Doubt | None, ours: Doubt, budget: Deadline, clock: Clock
 ) -> TokenResponse | SpendFailure:
-    """`ask`: one request. All tries lie within the budget.
+    """`ask`: one request. All tries lie within the budget, and those after a lost answer within `reuse_grace` too.
 
     `found`: the doubt that the grant was found with. `ours`: what there is to say once an answer is lost.
     """
     grace = Deadline.after(profile.reuse_grace, clock)
-    backoff = budget.within(budget.left() * LAST_TRY_SHARE).backoff(BACKOFF_INITIAL, BACKOFF_MAX)
+    tries = budget.within(budget.left() * LAST_TRY_SHARE)
+    backoff = tries.backoff(BACKOFF_INITIAL, BACKOFF_MAX)
     lost: SpendInDoubt | None = None
     failed: EndpointUnavailable | None = None
     while True:
@@ -50,7 +51,8 @@ def spend(
             return SpendFailure(rejected(error.code, ours if lost else found, profile), lost is not None)
 
         except SpendInDoubt as error:
-            if lost is not None or grace.passed() or not backoff.sleep():
+            backoff = tries.within(grace.left()).backoff(BACKOFF_INITIAL, BACKOFF_MAX)
+            if lost is not None or not backoff.sleep(error.retry_after or 0.0):
                 return SpendFailure(error, lost=True)
             lost = error
 
