@@ -529,6 +529,23 @@ def with_key(name: str, value: object) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.parametrize(
+    "sales",
+    [
+        {"ticket": {"path": "ticket/support/token"}},
+        {"ticket": {"path": "/ticket/support/token", "kv_version": 1}},
+        {"ticket": {"path": "ticket/support/token"}, "grant": {"path": "ticket/support/grant"}},
+    ],
+)
+def test_two_profiles_with_one_ticket_path_are_refused(load: Load, sales: dict[str, Any]) -> None:
+    """`get sales` would print what support published."""
+    with pytest.raises(ConfigError, match=r"profiles\.\w+ and profiles\.\w+ have one ticket path") as refused:
+        load({"vault": {"address": "https://vault"}, "profiles": {"support": {}, "sales": sales}})
+    assert {"profiles.support", "profiles.sales"} <= set(refused.value.message.split())
+    assert "secret/ticket/support/token" in refused.value.message
+    assert "ticket = {" in refused.value.hint
+
+
 def test_profiles_that_differ_only_by_case_are_refused(load: Load) -> None:
     """Vault has its policies' names in lower case: they would share one."""
     with pytest.raises(ConfigError, match=r"profiles\.Support and profiles\.support differ only by case") as refused:

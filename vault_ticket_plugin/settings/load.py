@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from vault_ticket_plugin import environment, warm
@@ -74,9 +74,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
     names = profiles.names()
     _check_case(path, names)
+    configured = {name: profile.read(name, profiles.table(name)) for name in names}
+    _check_ticket_paths(path, configured.values())
     return Settings(
         vault=vault.read(vault_table, environ, needed=socket is None),
-        profiles={name: profile.read(name, profiles.table(name)) for name in names},
+        profiles=configured,
         path=path,
         config_version=config_version,
         cache=cache,
@@ -95,6 +97,18 @@ def _check_case(path: str | None, names: list[str]) -> None:
             raise ConfigError(
                 f"{path}: profiles.{other} and profiles.{name} differ only by case",
                 "Rename one of them: Vault would have one policy for both.",
+            )
+
+
+def _check_ticket_paths(path: str | None, profiles: Iterable[Profile]) -> None:
+    """Each would hand out what the other published."""
+    seen: dict[str, str] = {}
+    for one in profiles:
+        other = seen.setdefault(str(one.ticket), one.name)
+        if other != one.name:
+            raise ConfigError(
+                f"{path}: profiles.{other} and profiles.{one.name} have one ticket path, {one.ticket}",
+                f'Give one of them another `ticket`, like ticket = {{ path = "ticket/{one.name}/token" }}.',
             )
 
 
