@@ -33,6 +33,23 @@ def test_what_a_person_wrote_by_hand_is_a_grant() -> None:
     assert grant.notes == Notes()
 
 
+def test_a_number_is_a_client_id_too() -> None:
+    """As a JSON file has it, or `bao kv patch`. It stays a number in the document."""
+    grant = read({"refresh_token": "a-1", "client_id": 4711})
+
+    assert grant.client_id == "4711"
+    assert grant_document.with_notes(grant, Notes()).document["client_id"] == 4711
+
+
+def test_a_pause_is_cut_to_an_hour_from_when_it_was_written() -> None:
+    """An absurd one must not stop every host for good; the next write heals the document."""
+    grant = read({"refresh_token": "a-1", "vault_ticket": {"not_before": "2099-01-01T00:00:00Z"}})
+
+    assert grant.notes.not_before == NOW + 3600
+    healed = grant_document.with_notes(grant, grant.notes).document["vault_ticket"]
+    assert healed["not_before"] == "2027-01-15T09:00:00Z"
+
+
 def test_the_version_that_a_person_wrote_counts_as_seeded_then() -> None:
     assert read({"refresh_token": "a-1"}).seeded_at == NOW
 
@@ -56,7 +73,8 @@ def test_a_grant_that_was_never_stored_is_told_from_a_deleted_one() -> None:
         {"refresh_token": " \n"},
         {"refresh_token": "a\0b"},
         {"refresh_token": "a\nb"},
-        {"refresh_token": "a-1", "client_id": 4711},
+        {"refresh_token": "a-1", "client_id": 47.11},
+        {"refresh_token": "a-1", "client_id": True},
         {"refresh_token": "a-1", "client_id": " "},
     ],
 )

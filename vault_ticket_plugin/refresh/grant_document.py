@@ -20,6 +20,7 @@ from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
 from vault_ticket_plugin.errors import ConfigError, GrantMissing, StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Claim, ClientIdentity, Document, Doubt, Grant, Location, Notes, Refresh, Rejection
 from vault_ticket_plugin.ports import KvStore
+from vault_ticket_plugin.refresh.retry import MAX_RETRY_AFTER
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -51,6 +52,8 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         raise StoredDataInvalid(f"the refresh_token at {where} has control characters in it", store_it)
 
     client_id = document.data.get("client_id")
+    if isinstance(client_id, int) and not isinstance(client_id, bool):
+        client_id = str(client_id)  # `bao kv put` from a JSON file keeps a number
     if client_id is not None and (not isinstance(client_id, str) or not client_id.strip()):
         raise StoredDataInvalid(f"the client_id at {where} is not a text", store_it)
 
@@ -65,7 +68,7 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
             claim=_note(Claim, notes.get("claim")),
             doubt=_note(Doubt, notes.get("in_doubt")),
             rejection=_note(Rejection, notes.get("rejected")),
-            not_before=_time(notes.get("not_before")),
+            not_before=_pause(_time(notes.get("not_before")), document.created_at),
             refreshed=_note(Refresh, notes.get("refreshed")),
         ),
         # Written by hand it has no such note; then the version that a person wrote is this one.
@@ -161,6 +164,13 @@ def _note(kind: type[T], value: object) -> T | None:
         if found[name] is None or not isinstance(found[name], str | float):
             return None
     return kind(**found)
+
+
+def _pause(not_before: float | None, created_at: float | None) -> float | None:
+    """Cut to what a server may ask for, from when it was written: an absurd one must not stop every host for good."""
+    if not_before is None or created_at is None:
+        return not_before
+    return min(not_before, created_at + MAX_RETRY_AFTER)
 
 
 def _time(value: object) -> float | None:
