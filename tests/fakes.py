@@ -50,6 +50,17 @@ def fail_once(call: str, error: BaseException, path: str = "", skip: int = 0) ->
     return hook
 
 
+def once(call: str, do: Callable[[], object]) -> Hook:
+    """A hook that does something else at the first such call, and never again."""
+    todo = [do]
+
+    def hook(name: str, _where: str) -> None:
+        if name == call and todo:
+            todo.pop()()
+
+    return hook
+
+
 @dataclass(slots=True)
 class Time:
     """The one time that passes for everybody."""
@@ -80,6 +91,7 @@ class Version:
     created_at: float
     deletes_at: float | None
     index: int  # of the write that made it, over all documents
+    destroyed: bool = False
 
     def alive(self, now: float) -> bool:
         return self.text is not None and (self.deletes_at is None or now < self.deletes_at)
@@ -114,7 +126,7 @@ class FakeVault:
         data = json.loads(found.text) if found.text is not None and found.alive(self.time.now) else None
         if where.kv_version == 1:
             return Document(data)
-        return Document(data, len(versions), found.created_at, found.deletes_at)
+        return Document(data, len(versions), found.created_at, found.deletes_at, found.destroyed)
 
     def write(self, where: Location, data: Mapping[str, Any], cas: int | None = None) -> int:
         key = self.key(where)
@@ -189,7 +201,7 @@ class FakeStore:
         if where.kv_version == 1:
             key.versions.clear()
         for number in versions if where.kv_version == 2 else ():
-            key.versions[number - 1].text = None
+            key.versions[number - 1].text, key.versions[number - 1].destroyed = None, True
         self._end("destroy", where, deadline)
 
     def _begin(self, call: str, where: Location, deadline: Deadline) -> None:

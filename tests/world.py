@@ -170,7 +170,7 @@ class FakeProcess:
     def refresh(self, patient: bool = True, demand: Demand | None = None, timeout: float = 20.0) -> str:
         """The refresh transaction alone, after one look at the leased path."""
         deadline = self.deadline(timeout)
-        seen = leased_path.look(self.store, self.profile.ticket, deadline)
+        seen = leased_path.look(self.store, self.profile, deadline)
         live = self.transaction.refresh(seen, demand or Demand(), deadline, patient)
         return live.ticket.access_token.reveal()
 

@@ -19,7 +19,7 @@ class Event(NamedTuple):
       spend      answered, rejected, in-doubt, unavailable, invalid (not OAuth)
       rejection  latched, overruled (a person had stored the grant anew)
       save       saved, kept (in this host's journal), overruled
-      publish    published, failed
+      publish    published, failed, overruled (a person had withdrawn the ticket)
       hand-out   given, failed, denied
     """
 

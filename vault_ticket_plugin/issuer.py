@@ -116,7 +116,7 @@ class Issuer:
         level = self._freshness(cached, demand)
         if cached and level <= Freshness.SOFT and waiting:
             return cached
-        if cached and level == Freshness.FRESH and not self._journal_waits():
+        if cached and level == Freshness.FRESH and cached.unpublished is None and not self._journal_waits():
             log.info("from this host's cache, good until %s", to_rfc3339(cached.ticket.expires_at))
             return cached
 
@@ -165,7 +165,9 @@ class Issuer:
 
             store = self.connect()
             self._replay(store, self._patience(best, deadline))
-            seen = leased_path.look(store, self.profile.ticket, self._patience(best, deadline))
+            if best is not None:
+                best = leased_path.publish_late(store, self.profile, best, self._patience(best, deadline))
+            seen = leased_path.look(store, self.profile, self._patience(best, deadline))
             best = self._newer(best, self._if_usable(seen.live))
             demand = demand.but_not(best.ticket if best else None)
             if best is not None:

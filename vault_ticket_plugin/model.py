@@ -52,6 +52,8 @@ class Document(NamedTuple):
     created_at: float | None = None
     """Of that version (KV v2 only)."""
     deletes_at: float | None = None
+    destroyed: bool = False
+    """Whether that version was taken away for good."""
     cached: bool = False
     """Whether a proxy on the way answered from memory: it may be stale."""
 
@@ -97,7 +99,10 @@ class LiveTicket(NamedTuple):
     """By this host's `Clock.monotonic()`."""
     problem: VaultTicketError | None = None
     shared: bool = True
-    """Whether others may have it: not if a person stored the grant anew while it was obtained."""
+    """Whether others may have it: not if a person stored the grant anew, or withdrew the ticket, while it was
+    obtained."""
+    unpublished: int | None = None
+    """The version of the leased path to publish it on; None if it is there. It is not fresh before that."""
 
     @classmethod
     def at(cls, ticket: Ticket, vault_now: float, now: float) -> LiveTicket:

@@ -47,7 +47,7 @@ def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
 
 def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     wiring.issuer(profile).replay(deadline)
-    ticket = leased_path.look(wiring.store, profile.ticket, deadline).ticket
+    ticket = leased_path.look(wiring.store, profile, deadline).ticket
     now = wiring.store.now()
     notes, problem = _grant_notes(wiring, profile, now, deadline)
     problem = problem or wiring.cache(profile).failure()

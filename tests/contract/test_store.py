@@ -168,8 +168,21 @@ def test_a_destroyed_version_reads_as_nothing_and_keeps_its_number(bench: Bench)
     store.write(where, {"n": 1}, 0, bench.deadline())
     store.destroy(where, [1], bench.deadline())
     found = store.read(where, bench.deadline())
-    assert (found.data, found.version) == (None, 1)
+    assert (found.data, found.version, found.destroyed) == (None, 1, True)
     assert store.write(where, {"n": 2}, 1, bench.deadline()) == 2
+    assert not store.read(where, bench.deadline()).destroyed
+
+
+def test_an_empty_version_reads_as_one_and_destroyed_as_nothing(bench: Bench) -> None:
+    store, where = bench.connect(), bench.place()
+    store.write(where, {"n": 1}, 0, bench.deadline())
+    store.write(where, {}, 1, bench.deadline())
+    assert store.read(where, bench.deadline()).data == {}
+    store.destroy(where, [1, 2], bench.deadline())
+    found = store.read(where, bench.deadline())
+    assert (found.data, found.version, found.destroyed) == (None, 2, True)
+    with pytest.raises(CasMismatch):
+        store.write(where, {"n": 2}, 1, bench.deadline())
 
 
 def test_on_kv_v1_documents_have_no_versions(bench: Bench) -> None:

@@ -364,7 +364,7 @@ def test_no_token_is_ever_written(
         transaction = replace(process.transaction, endpoint=Answering(status, plain), emit=audit.emit)
         deadline = process.deadline()
         with contextlib.suppress(VaultTicketError):
-            seen = leased_path.look(process.store, process.profile.ticket, deadline)
+            seen = leased_path.look(process.store, process.profile, deadline)
             transaction.refresh(seen, Demand(), deadline, True)
     finally:
         audit.close()

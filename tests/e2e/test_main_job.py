@@ -336,7 +336,7 @@ def test_the_leased_path_ends_with_its_ticket(site: Site) -> None:
     ticket = site.ticket()
     assert ticket is not None
     data, version = ticket["data"], ticket["metadata"]
-    assert set(data) == {"access_token", "token_type", "issued_at", "expires_at"}
+    assert set(data) == {"access_token", "token_type", "issued_at", "expires_at", "grant"}
     assert data["token_type"] == "Bearer"
     remaining = seconds(data["expires_at"]) - seconds(version["created_time"])
     span = seconds(version["deletion_time"]) - seconds(version["created_time"])

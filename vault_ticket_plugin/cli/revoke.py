@@ -31,8 +31,8 @@ def revoke(profile: str) -> None:
 
     with wired(settings, os.environ) as wiring:
         wiring.issuer(wanted).replay(deadline)
-        seen = leased_path.look(wiring.store, wanted.ticket, deadline)
-        withdrawn = leased_path.withdraw(wiring.store, wanted.ticket, deadline)
+        seen = leased_path.look(wiring.store, wanted, deadline)
+        withdrawn = leased_path.withdraw(wiring.store, wanted, deadline)
         wiring.cache(wanted).forget()
 
         where = f"{wanted.ticket} in Vault at {settings.vault.shown}"

@@ -23,7 +23,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 OUTCOMES: Mapping[Kind, tuple[str, ...]] = {
     "claim": ("taken", "lost"),
     "save": ("saved", "kept", "overruled"),
-    "publish": ("published", "failed"),
+    "publish": ("published", "failed", "overruled"),
     "rejection": ("latched", "overruled"),
     "hand-out": ("given", "failed", "denied"),
 }

@@ -22,11 +22,16 @@ DELETION_SLACK = 3.0
 
 def ticket(context: DoctorContext) -> Finding:
     profile, now = context.profile, context.wiring.store.now()
-    found = leased_path.parse(context.ticket)
+    found = _ticket_in(context)
     if found is not None and found.usable(now):
         left, level = show_duration(found.left(now)), profile.windows.freshness(found, now)
         return passed(f"valid for another {left} ({level.name.lower()})")
 
+    if leased_path.is_foreign(context.ticket, profile):
+        hint = (
+            f"Give it a `ticket` path of its own in the profile, or the `grant` that publishes there ({profile.grant})."
+        )
+        return failed(f"the ticket at {profile.ticket} is another grant's", hint)
     if context.ticket.data is not None and found is None:
         hint = "Another program writes there: give it another path. The next refresh writes over it."
         return failed(f"what is at {profile.ticket} is no ticket", hint, StoredDataInvalid.exit_code)
@@ -39,7 +44,7 @@ def ticket(context: DoctorContext) -> Finding:
 def lease(context: DoctorContext) -> Finding:
     """Whether the ticket goes when it ends, and how many versions are kept."""
     profile, document = context.profile, context.ticket
-    found = leased_path.parse(document)
+    found = _ticket_in(context)
     if profile.ticket.kv_version == 1:
         return _hinted(context, document, found)
 
@@ -60,6 +65,10 @@ def lease(context: DoctorContext) -> Finding:
     if document.deletes_at is None:
         return passed('its version is not deleted, as lease = "field" wants')
     return passed(f"its version is deleted at {to_rfc3339(document.deletes_at)}, when it ends")
+
+
+def _ticket_in(context: DoctorContext) -> Ticket | None:
+    return leased_path.parse(context.ticket, context.wiring.store.now(), context.profile)
 
 
 def _deletion(profile: Profile, document: Document, found: Ticket) -> Finding | None:
@@ -94,7 +103,7 @@ def _deletion(profile: Profile, document: Document, found: Ticket) -> Finding | 
 
 def ticket_clock(context: DoctorContext) -> Finding:
     """The clock that a JWT was made by against Vault's, which `issued_at` is from."""
-    found = leased_path.parse(context.ticket)
+    found = _ticket_in(context)
     if found is None:
         return skipped("there is no ticket to judge by")
     claims = jwt.claims(found.access_token.reveal())

@@ -78,22 +78,25 @@ class Cache:
             )
             if not all(map(math.isfinite, (wall, monotonic, then, ticket.issued_at, ticket.expires_at))):
                 raise ValueError("a time that is none")
+            unpublished = None if plain.get("unpublished") is None else int(plain["unpublished"])
         except (OSError, ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
             log.info("a cached ticket is passed over: %s", type(error).__name__)
             return None
 
         now = self.clock.monotonic()
         ages = self.clock.wall() - wall, now - monotonic
-        return None if min(ages) < 0 else LiveTicket.at(ticket, then + max(ages), now)
+        if min(ages) < 0:
+            return None
+        return LiveTicket.at(ticket, then + max(ages), now)._replace(unpublished=unpublished)
 
     def put(self, live: LiveTicket, windows: Windows, fresh: bool = True) -> None:
-        """Remember a ticket. `fresh` False: usable, but not to be handed out without another look."""
+        """Remember a ticket. One that is not `fresh`, or not published, is usable, but takes another look."""
         ticket, now = live.ticket, self.clock.monotonic()
         if self.folder is None or not self.tickets or not live.usable(now):
             return
 
         left = live.left(now)
-        until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
+        until_soft = left - windows.soft_for(ticket.lifetime) if fresh and live.unpublished is None else 0.0
         times = (self.clock.wall(), now, max(0.0, until_soft), left - CLOCK_STEP, live.vault_time(now))
 
         plain = {
@@ -101,6 +104,7 @@ class Cache:
             "token_type": ticket.token_type,
             "issued_at": ticket.issued_at,
             "expires_at": ticket.expires_at,
+            "unpublished": live.unpublished,
         }
         nothing_else = FormatContext(Profile.standard(self.profile))
         lines = [

@@ -90,7 +90,7 @@ def fetch(path: str, profile: str, min_ttl: float, deadline: Deadline) -> LiveTi
     except (KeyError, ValueError, TypeError, RecursionError):
         raise NoAnswer("what it says is no ticket") from None
 
-    ticket = leased_path.parse(Document(data | {"issued_at": to_rfc3339(issued_at)}))
+    ticket = leased_path.parse(Document(data | {"issued_at": to_rfc3339(issued_at)}), now)
     if ticket is None or not ticket.usable(now):
         raise NoAnswer("what it says is no ticket that can be used")
     return LiveTicket.at(ticket, now, deadline.clock.monotonic())

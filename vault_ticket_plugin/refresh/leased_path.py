@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
-from vault_ticket_plugin.errors import CasMismatch
-from vault_ticket_plugin.model import Document, LiveTicket, Location, Ticket
+from vault_ticket_plugin.errors import CasMismatch, VaultTicketError
+from vault_ticket_plugin.model import MAX_LIFETIME, Document, LiveTicket, Ticket
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
-from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.secret import FINGERPRINT_DIGITS, Secret
 from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 # needs no second call at every refresh. It is never longer.
 SPAN_SLACK = 0.01
 MIN_SPAN_SLACK = 2.0
+# What a KV v2 mount keeps beside the newest version at most, unless somebody has set more.
+KEPT_VERSIONS = 10
 
 
 class LeasedVersion(NamedTuple):
@@ -30,39 +33,47 @@ class LeasedVersion(NamedTuple):
     """What check-and-set must name."""
     span: float | None = None
     """Seconds from that version's write to its deletion."""
+    withdrawn: bool = False
+    """Whether a person has withdrawn what was there (`vault-ticket revoke`)."""
 
     @property
     def ticket(self) -> Ticket | None:
         return None if self.live is None else self.live.ticket
 
 
-def look(store: KvStore, where: Location, deadline: Deadline) -> LeasedVersion:
-    """A document that is no ticket counts as none: the next refresh writes a good one over it."""
-    document = store.read(where, deadline)
+def look(store: KvStore, profile: Profile, deadline: Deadline) -> LeasedVersion:
+    """A document that is no ticket of ours counts as none: the next refresh writes a good one over it."""
+    document = store.read(profile.ticket, deadline)
     span = None
     if document.deletes_at is not None and document.created_at is not None:
         span = document.deletes_at - document.created_at
-    ticket = parse(document)
+    ticket = parse(document, store.now(), profile)
+    if ticket is None and is_foreign(document, profile):
+        log.warning("the ticket at %s is another grant's: each profile needs a ticket path of its own", profile.ticket)
     live = None if ticket is None else LiveTicket.at(ticket, store.now(), deadline.clock.monotonic())
-    return LeasedVersion(live, document.version, span)
+    return LeasedVersion(live, document.version, span, document.destroyed or document.data == {})
 
 
-def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> None:
-    """Put the ticket there, unless one that lasts longer has come meanwhile."""
+def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> bool:
+    """Put the ticket there, unless one that lasts longer has come meanwhile.
+
+    False if a person has withdrawn what was there since `seen`: that may have been this very ticket, whose write's
+    answer was lost.
+    """
     where = profile.ticket
-    data = data_of(ticket)
+    data = data_of(ticket) | {"grant": grant_fingerprint(profile)}
     if where.kv_version == 1:
         # A promise that holds whenever it is read: the ticket is replaced when its soft window begins.
         data["ttl"] = f"{max(1, int(profile.windows.soft_for(ticket.lifetime) / 2))}s"
         store.write(where, data, None, deadline)
         log.info("published at %s, good until %s", where, data["expires_at"])
-        return
+        return True
 
     backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
     while True:
         remaining = float(int(ticket.left(store.now())))
         if remaining < 1:
-            return
+            return True
         wanted = remaining if profile.lease == "delete" else 0.0
         if not _span_is_right(seen.span, wanted):
             store.expire(where, wanted, deadline)
@@ -70,26 +81,67 @@ def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersio
         try:
             store.write(where, data, seen.version, deadline)
             log.info("published at %s, good until %s", where, data["expires_at"])
-            return
+            return True
         except CasMismatch:
             if not backoff.sleep():
                 raise
 
-            # Somebody else has published, or ours has arrived after all.
-            seen = look(store, where, deadline)
+            # Somebody else has published or withdrawn, or ours has arrived after all.
+            seen = look(store, profile, deadline)
+            if seen.withdrawn:
+                return False
             if seen.ticket is not None and seen.ticket.access_token == ticket.access_token:
-                return  # ours after all: its answer was lost
+                return True  # ours after all: its answer was lost
             if seen.ticket is not None and seen.ticket.expires_at >= ticket.expires_at:
-                return
+                return True
 
 
-def withdraw(store: KvStore, where: Location, deadline: Deadline) -> bool:
-    """Take the ticket away for good, with the version before it. False where there was none."""
-    seen = store.read(where, deadline)
-    if seen.data is None:
-        return False
-    store.destroy(where, [version for version in (seen.version - 1, seen.version) if version > 0], deadline)
-    return True
+def publish_late(store: KvStore, profile: Profile, live: LiveTicket, deadline: Deadline) -> LiveTicket | None:
+    """Publish what could not be published as it was obtained, on the version that was seen then.
+
+    None if a person has withdrawn it since. What fails is raised as the ticket's problem.
+    """
+    if live.unpublished is None:
+        return live
+    try:
+        stands = publish(store, profile, live.ticket, LeasedVersion(None, live.unpublished), deadline)
+    except VaultTicketError as error:
+        raise not_published(profile, error) from None
+    return live._replace(unpublished=None) if stands else None
+
+
+def not_published(profile: Profile, error: VaultTicketError) -> VaultTicketError:
+    """What is wrong with a ticket that is good all the same."""
+    message = f"it is not published at {profile.ticket} yet, so that others may refresh once more: {error.message}"
+    return type(error)(message, f"{error.hint} The next call here publishes it.".lstrip())
+
+
+def withdraw(store: KvStore, profile: Profile, deadline: Deadline) -> bool:
+    """Take the ticket away for good, with the versions before it. False if there was none of this profile's.
+
+    Destroying a version moves no number. So an empty one comes first, under check-and-set: a publication that is still
+    on its way then fails. Destroyed with the others, it reads as nothing being there.
+    """
+    where = profile.ticket
+    backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
+    while True:
+        found = store.read(where, deadline)
+        if found.data is None or is_foreign(found, profile):
+            return False
+        if where.kv_version == 1:
+            store.destroy(where, [], deadline)
+            return True
+
+        newest = found.version
+        try:
+            if found.data:
+                newest = store.write(where, {}, newest, deadline)
+        except CasMismatch:
+            if not backoff.sleep():
+                raise
+            continue  # another ticket, or our empty version after all
+        store.destroy(where, list(range(max(1, newest - KEPT_VERSIONS), newest + 1)), deadline)
+        return True
 
 
 def _span_is_right(span: float | None, wanted: float) -> bool:
@@ -99,8 +151,19 @@ def _span_is_right(span: float | None, wanted: float) -> bool:
     return span is not None and wanted - slack <= span <= wanted + 0.001
 
 
+def grant_fingerprint(profile: Profile) -> str:
+    """Names the grant that a ticket is of, by where it is kept, without telling that."""
+    return hashlib.sha256(f"{profile.grant.mount}\0{profile.grant.path}".encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def is_foreign(document: Document, profile: Profile) -> bool:
+    """Whether it names another grant than the profile's. One that a person or an older version wrote names none."""
+    named = (document.data or {}).get("grant")
+    return named is not None and named != grant_fingerprint(profile)
+
+
 def data_of(ticket: Ticket) -> dict[str, Any]:
-    """The ticket as the leased path has it."""
+    """The ticket alone, as the leased path has it."""
     return {
         "access_token": ticket.access_token.reveal(),
         "token_type": ticket.token_type,
@@ -109,8 +172,10 @@ def data_of(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def parse(document: Document) -> Ticket | None:
-    """None where it holds no ticket."""
+def parse(document: Document, now: float, profile: Profile | None = None) -> Ticket | None:
+    """None if it holds no ticket, or another grant's than this profile's. `now`: Vault's time."""
+    if profile is not None and is_foreign(document, profile):
+        return None
     data: Mapping[str, Any] = document.data or {}
     try:
         token, kind = data["access_token"], data["token_type"]
@@ -118,5 +183,7 @@ def parse(document: Document) -> Ticket | None:
     except (KeyError, TypeError, ValueError):
         return None
     if not all(isinstance(text, str) and text and all("!" <= c <= "~" for c in text) for text in (token, kind)):
+        return None
+    if times[1] > now + MAX_LIFETIME:
         return None
     return Ticket(Secret(token), kind, *times)

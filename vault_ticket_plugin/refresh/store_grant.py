@@ -59,7 +59,7 @@ class StoreGrant:
 
         ticket = Ticket(answer.access_token, answer.token_type, started, started + answer.expires_in)
         try:
-            seen = leased_path.look(self.store, self.profile.ticket, deadline)
+            seen = leased_path.look(self.store, self.profile, deadline)
             leased_path.publish(
                 self.store, self.profile, ticket, leased_path.LeasedVersion(None, seen.version, seen.span), deadline
             )

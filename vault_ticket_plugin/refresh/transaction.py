@@ -239,30 +239,35 @@ class Transaction:
             if saved is None:
                 log.warning("the grant was stored anew while it was refreshed: what was stored stands")
                 return self._live(ticket)._replace(shared=False)
-            if still_ours:
-                refreshed = self._publish(ticket, seen, deadline) or refreshed
+            live = self._publish(self._live(ticket), seen, deadline, still_ours)
+            if live.shared and live.unpublished is None:
+                refreshed = Refresh(ticket.issued_at, ticket.expires_at, self.holder, ticket.access_token.fingerprint())
 
         if saved is not None and still_ours:
             self.claims.release(claimed._replace(grant=saved), saved.notes.settled(refreshed), deadline)
         if response.access_token is None:
             raise response.fault or ProtocolError("the token endpoint's answer has no access token")
-        return self._live(ticket)
+        return live
 
-    def _publish(self, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> Refresh | None:
-        """What to note of it; None if the ticket could not be published."""
+    def _publish(self, live: LiveTicket, seen: LeasedVersion, deadline: Deadline, still_ours: bool) -> LiveTicket:
+        """The ticket and whether it is on the leased path now: a later call publishes what could not be."""
+        ticket, later = live.ticket, live._replace(unpublished=seen.version)
+        if not still_ours:
+            return later
         try:
-            leased_path.publish(self.store, self.profile, ticket, seen, deadline)
+            stands = leased_path.publish(self.store, self.profile, ticket, seen, deadline)
         except VaultTicketError as error:
             self._emit("publish", ticket.access_token, "failed", error)
-            log.warning("the ticket is good, but was not published at %s: %s", self.profile.ticket, error.message)
-            return None
-        self._emit("publish", ticket.access_token, "published")
-        return Refresh(ticket.issued_at, ticket.expires_at, self.holder, ticket.access_token.fingerprint())
+            return later._replace(problem=leased_path.not_published(self.profile, error))
+        self._emit("publish", ticket.access_token, "published" if stands else "overruled")
+        if not stands:
+            log.warning("the ticket at %s was withdrawn meanwhile: this one is not published", self.profile.ticket)
+        return live._replace(shared=stands)
 
     # -- what several steps use
 
     def _look(self, deadline: Deadline) -> LeasedVersion:
-        return leased_path.look(self.store, self.profile.ticket, deadline)
+        return leased_path.look(self.store, self.profile, deadline)
 
     def _enough(self, seen: LeasedVersion, demand: Demand, patient: bool) -> LiveTicket | None:
         """What is published, if that spares us the spend."""

@@ -127,6 +127,7 @@ def _versioned(response: VaultResponse, where: Location) -> Document:
         version=metadata["version"],
         created_at=_time(metadata.get("created_time")),
         deletes_at=_time(metadata.get("deletion_time")),
+        destroyed=metadata.get("destroyed") is True,
         cached=response.cached,
     )
 
