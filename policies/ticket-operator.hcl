@@ -5,9 +5,9 @@ path "secret/data/ticket/+/grant" {
   capabilities = ["create", "update"]
 }
 
-# The number of the newest version, for check-and-set; it tells nothing of the data.
+# The newest version's number, for check-and-set, and which refresh tokens were spent: nothing of the data.
 path "secret/metadata/ticket/+/grant" {
-  capabilities = ["read"]
+  capabilities = ["patch", "read"]
 }
 
 # The ticket that proved the refresh token is published at once, so that a dead one does not stay.

@@ -6,6 +6,11 @@ path "secret/data/ticket/+/grant" {
   capabilities = ["read", "update"]
 }
 
+# Note beside it which refresh token was spent, so that `vault-ticket store` refuses that one.
+path "secret/metadata/ticket/+/grant" {
+  capabilities = ["patch", "read"]
+}
+
 # The leased path: publish the ticket.
 path "secret/data/ticket/+/token" {
   capabilities = ["create", "read", "update"]

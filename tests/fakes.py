@@ -17,6 +17,7 @@ from vault_ticket_plugin.clock import Clock, Deadline
 from vault_ticket_plugin.errors import (
     CasMismatch,
     ClientRejected,
+    ConfigError,
     EndpointUnavailable,
     GrantRejected,
     ProtocolError,
@@ -48,6 +49,13 @@ def fail_once(call: str, error: BaseException, path: str = "", skip: int = 0) ->
                 raise error
 
     return hook
+
+
+def lost_answer() -> CasMismatch:
+    """What a write tells that was tried again after its answer was lost, and failed on itself or on somebody else."""
+    mismatch = CasMismatch("somebody was quicker, or an earlier try of ours")
+    mismatch.maybe_ours = True
+    return mismatch
 
 
 def once(call: str, do: Callable[[], object]) -> Hook:
@@ -101,6 +109,7 @@ class Version:
 class Key:
     versions: list[Version] = field(default_factory=list)
     delete_after: float = 0.0
+    custom: dict[str, str] = field(default_factory=dict)
 
 
 class FakeVault:
@@ -185,7 +194,20 @@ class FakeStore:
         self._end("metadata", where, deadline)
         return found
 
-    def may_write(self, where: Location, deadline: Deadline) -> bool:
+    def custom_metadata(self, where: Location, deadline: Deadline) -> Mapping[str, Any]:
+        self._begin("metadata", where, deadline)
+        found = dict(self.vault.key(where).custom)
+        self._end("metadata", where, deadline)
+        return found
+
+    def patch_custom_metadata(self, where: Location, changes: Mapping[str, str], deadline: Deadline) -> None:
+        self._begin("note", where, deadline)
+        if not self.vault.key(where).versions:
+            raise ConfigError("Vault has no place for that")
+        self.vault.key(where).custom |= changes
+        self._end("note", where, deadline)
+
+    def may_write(self, where: Location, new: bool, deadline: Deadline) -> bool:  # noqa: ARG002
         self._begin("capabilities", where, deadline)
         self._end("capabilities", where, deadline)
         return True

@@ -23,6 +23,7 @@ from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.formats import CACHEABLE, CONTEXTUAL, FORMATS
 from vault_ticket_plugin.model import LiveTicket, Ticket
+from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import load_settings
 from vault_ticket_plugin.wiring import wired
@@ -318,8 +319,12 @@ class TestMisses:
     def test_a_store_that_could_not_save_what_it_got(self, warmed: dict[str, str], host: Host) -> None:
         """Its journal may be on the disk, where the warm path does not look: the next call has to be a cold one."""
         token = host.secret_file("token", "a refresh token".replace(" ", "-"))
-        failed = SaveFailed("it is rotated, and could not be stored")
-        with mock.patch("vault_ticket_plugin.refresh.store_grant.StoreGrant.store_token", side_effect=failed):
+
+        def fail(storing: StoreGrant, *_: object) -> None:
+            storing.forget()
+            raise SaveFailed("it is rotated, and could not be stored")
+
+        with mock.patch.object(StoreGrant, "store_token", autospec=True, side_effect=fail):
             code, out, err = whole_program(["store", "support", "--client-id=1", f"--file={token}"], warmed)
         assert (code, out) == (74, "")
         assert "could not be stored" in err

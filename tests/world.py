@@ -151,7 +151,9 @@ class FakeProcess:
             grant_key=GRANT_IDENTITY,
             clock=host.clock,
         )
-        self.storing = StoreGrant(profile, self.store, self.endpoint, host.journal, GRANT_IDENTITY, host.clock)
+        self.storing = StoreGrant(
+            profile, self.store, self.endpoint, host.journal, GRANT_IDENTITY, host.clock, self.cache.forget
+        )
 
     @property
     def holder(self) -> str:

@@ -124,6 +124,8 @@ class VaultUnreachable(VaultTicketError):
 class CasMismatch(VaultTicketError):
     exit_code = 69
     http_status = 503
+    maybe_ours: bool = False
+    """Whether an earlier try of the same write may have arrived, its answer lost."""
 
 
 class SaveFailed(VaultTicketError):

@@ -268,6 +268,8 @@ class Grant(NamedTuple):
     """All of it, so that a rewrite keeps what others put there."""
     notes: Notes = NO_NOTES
     seeded_at: float | None = None
+    rotated_to: str = ""
+    """Names the refresh token that a server's answer brought last. If it is another, a hand put ours there."""
     cached: bool = False
     """Whether a proxy on the way answered from memory: it may be stale."""
 

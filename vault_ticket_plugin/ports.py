@@ -33,14 +33,21 @@ class KvStore(Protocol):
     def write(self, where: Location, data: Mapping[str, Any], cas: int | None, deadline: Deadline) -> int:
         """The new version. CasMismatch unless `cas` (if given) is the current version, by the leader.
 
-        A write whose answer was lost is tried again, and then fails on itself: after a CasMismatch, read.
+        A write whose answer was lost is tried again, and then fails on itself: after a CasMismatch that is
+        `maybe_ours`, read.
         """
 
     def current_version(self, where: Location, deadline: Deadline) -> int:
         """The newest version's number, 0 if there is none; needs no right to read the data (KV v2)."""
 
-    def may_write(self, where: Location, deadline: Deadline) -> bool:
-        """Whether our token may write there; True if Vault won't say."""
+    def custom_metadata(self, where: Location, deadline: Deadline) -> Mapping[str, Any]:
+        """What people and programs have noted beside the document (KV v2); empty if there is nothing."""
+
+    def patch_custom_metadata(self, where: Location, changes: Mapping[str, str], deadline: Deadline) -> None:
+        """Change these keys there and no others; the document must be there. No check-and-set guards it."""
+
+    def may_write(self, where: Location, new: bool, deadline: Deadline) -> bool:
+        """Whether our token may write there (`new`: a document that is not there yet); True if Vault won't say."""
 
     def expire(self, where: Location, after: float, deadline: Deadline) -> None:
         """Let versions written from now on end after so many seconds; 0 for never (KV v2 metadata)."""

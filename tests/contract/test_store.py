@@ -11,7 +11,7 @@ from tests.fakes import FakeVault, Time
 from tests.support.bao import DevServer
 from tests.support.process import wait_until
 from vault_ticket_plugin.clock import HOST_CLOCK, Clock, Deadline
-from vault_ticket_plugin.errors import CasMismatch, VaultUnreachable
+from vault_ticket_plugin.errors import CasMismatch, ConfigError, VaultUnreachable
 from vault_ticket_plugin.model import KvVersion, Location
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.secret import Secret
@@ -214,4 +214,19 @@ def test_after_its_deadline_a_call_does_nothing(bench: Bench) -> None:
 
 
 def test_our_own_right_to_write_is_told(bench: Bench) -> None:
-    assert bench.connect().may_write(bench.place(), bench.deadline())
+    for new in (True, False):
+        assert bench.connect().may_write(bench.place(), new, bench.deadline())
+
+
+def test_what_is_noted_beside_a_document_leaves_the_rest_alone(bench: Bench) -> None:
+    store, where = bench.connect(), bench.place()
+    assert store.custom_metadata(where, bench.deadline()) == {}
+    with pytest.raises(ConfigError):  # nothing is there to note it beside
+        store.patch_custom_metadata(where, {"one": "1"}, bench.deadline())
+    store.write(where, {"n": 1}, 0, bench.deadline())
+    assert store.custom_metadata(where, bench.deadline()) == {}
+    store.patch_custom_metadata(where, {"one": "1"}, bench.deadline())
+    store.patch_custom_metadata(where, {"two": "2" * 512}, bench.deadline())
+    store.write(where, {"n": 2}, 1, bench.deadline())
+    assert bench.connect().custom_metadata(where, bench.deadline()) == {"one": "1", "two": "2" * 512}
+    assert store.read(where, bench.deadline()).version == 2

@@ -44,7 +44,7 @@ class RewritingProxy:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PUT = forward
+            do_GET = do_POST = do_PUT = do_PATCH = forward
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

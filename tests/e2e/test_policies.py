@@ -91,7 +91,13 @@ def operator_works(site: Site) -> bool:
         if done.code or not is_published(site, lease):
             return False
         site.put_ticket(left=100, lifetime=200)  # to be replaced by the next one
-    return True
+    return noted(site) == len(LEASES)
+
+
+def noted(site: Site) -> int:
+    """How many spent refresh tokens are noted beside the grant."""
+    metadata = site.bao.api("GET", f"secret/metadata/{site.grant_path}")[1]["data"]
+    return len(((metadata["custom_metadata"] or {}).get("vault_ticket_spent") or "").split())
 
 
 def is_published(site: Site, lease: str) -> bool:
@@ -109,7 +115,7 @@ def reader_works(site: Site) -> bool:
 
 
 def refresher_works(site: Site) -> bool:
-    """Publishes, wraps, withdraws, and gives its own token back."""
+    """Publishes, notes what it spent first, wraps, withdraws, and gives its own token back."""
     before = accessors(site)
     log_in_by_approle(site)
     site.put_grant({"refresh_token": site.api.issue_grant(CLIENT), "client_id": CLIENT})
@@ -120,6 +126,8 @@ def refresher_works(site: Site) -> bool:
         done = site.get("--no-cache", "--force")
         if done.code or done.err or not is_published(site, lease):
             return False
+    if noted(site) != 1:
+        return False
     if site.helper.run("revoke", site.profile).code != 0 or not accessors(site) <= before:
         return False
     if site.get("--wrap", "9s").code != 0:

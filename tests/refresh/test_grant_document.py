@@ -168,7 +168,7 @@ def test_a_rotated_token_takes_what_was_noted_of_the_old_one_with_it() -> None:
     )
     rotated = grant_document.with_token(noted, Secret("a-2"))
     assert rotated.document["refresh_token"] == "a-2"
-    assert set(rotated.document[grant_document.NOTES_KEY]) == {"claim", "refreshed", "seeded_at"}
+    assert set(rotated.document[grant_document.NOTES_KEY]) == {"claim", "refreshed", "seeded_at", "rotated_to"}
     assert rotated.notes == Notes(claim=CLAIM, refreshed=REFRESH)
 
 

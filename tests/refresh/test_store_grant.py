@@ -4,10 +4,9 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.fakes import Fault, fail_once
+from tests.fakes import Fault, fail_once, lost_answer
 from tests.world import PROFILE, FakeProcess, World
 from vault_ticket_plugin.errors import (
-    CasMismatch,
     ClientRejected,
     EndpointUnavailable,
     GrantRejected,
@@ -15,9 +14,10 @@ from vault_ticket_plugin.errors import (
     SaveFailed,
     SpendInDoubt,
     VaultDenied,
+    VaultTicketError,
     VaultUnreachable,
 )
-from vault_ticket_plugin.model import Claim, ClientIdentity
+from vault_ticket_plugin.model import Claim, ClientIdentity, Demand
 from vault_ticket_plugin.secret import Secret
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
@@ -98,7 +98,7 @@ def test_a_seed_overwrites_a_claim_and_every_note(world: World) -> None:
     world.seed()
     world.note(claim=Claim("id", "web-9", world.time.now + 10, "f"), not_before=world.time.now + 100)
     desk(world).store_token(world.server.issue())
-    assert set(world.notes()) == {"seeded_at"}
+    assert set(world.notes()) == {"seeded_at", "rotated_to"}
 
 
 def test_a_write_by_somebody_else_in_between_is_overwritten(world: World) -> None:
@@ -143,8 +143,117 @@ def test_an_answer_without_a_ticket_does_not_lose_the_token_that_came_with_it(wo
     assert world.token == "a-2"
 
 
-def test_a_write_whose_answer_was_lost_is_written_again(world: World) -> None:
-    one = desk(world)
-    one.store.after = fail_once("write", CasMismatch("its answer was lost"), GRANT)
-    one.store_token(world.server.issue())
-    assert world.token == "a-2"
+class TestLostAnswer:
+    """To the write of the grant: the same write is tried again, and fails on itself."""
+
+    def test_what_landed_is_not_written_again(self, world: World) -> None:
+        one = desk(world)
+        one.store.after = fail_once("write", lost_answer(), GRANT)
+
+        one.store_token(world.server.issue())
+
+        assert (world.token, world.vault.read(PROFILE.grant).version) == ("a-2", 1)
+        assert world.host("desk").waiting() == []
+
+    @pytest.mark.parametrize("verify", [True, False])
+    def test_what_was_rotated_since_stays(self, world: World, verify: bool) -> None:
+        """Writing it once more would bring a spent token back."""
+        one = desk(world)
+
+        def rotate(call: str, path: str) -> None:
+            if call == "write" and path == GRANT:
+                one.store.after = lambda _call, _path: None
+                world.host("web-1").process().refresh(demand=Demand(force=True))
+                raise lost_answer()
+
+        one.store.after = rotate
+        one.store_token(world.server.issue(), verify=verify)
+
+        assert world.token == world.server.newest(world.token)
+        assert world.server.current(world.token)
+
+    def test_what_did_not_land_is_written(self, world: World) -> None:
+        """Somebody else was first, and the person's word stands."""
+        world.seed()
+        one = desk(world)
+
+        def edit_instead(call: str, path: str) -> None:
+            if call == "write" and path == GRANT:
+                one.store.before = lambda _call, _path: None
+                world.edit(owner="team")
+                raise lost_answer()
+
+        one.store.before = edit_instead
+        one.store_token(world.server.issue())
+
+        assert world.token == "b-2"
+
+    def test_who_may_not_read_overwrites_nothing(self, world: World) -> None:
+        """Reported, and kept in the journal until somebody who may read finds it in place."""
+        one = desk(world)
+
+        def rotate(call: str, path: str) -> None:
+            if call == "read" and path == GRANT:
+                raise VaultDenied("Vault denies GET")
+            if call == "write" and path == GRANT:
+                world.host("web-1").process().refresh(demand=Demand(force=True))
+                raise lost_answer()
+
+        one.store.after = rotate
+        with pytest.raises(SaveFailed, match="it may be ours"):
+            one.store_token(world.server.issue())
+        assert world.token == "a-3"
+
+        helper = desk(world)
+        helper.issuer.replay(helper.deadline())
+
+        assert (world.token, world.host("desk").waiting()) == ("a-3", [])
+        assert world.server.current("a-3")
+
+    def test_a_clean_mismatch_is_overwritten_without_reading(self, world: World) -> None:
+        """Who seeds need not be able to read; a person's word stands."""
+        world.seed()
+        one = desk(world)
+        one.endpoint.after = lambda _call, _token: world.edit(owner="team")
+
+        one.store_token(world.server.issue())
+
+        assert ("read", GRANT) not in one.store.calls
+        assert world.token == "b-2"
+
+
+class TestThisHost:
+    """What is remembered here is of the grant before: it goes once that is another, and not before."""
+
+    @pytest.mark.parametrize("fault", [None, Fault("unreachable"), Fault("lost"), Fault("not_oauth")])
+    def test_a_failed_store_changes_nothing(self, world: World, fault: Fault | None) -> None:
+        world.seed()
+        kept = desk(world).get()
+        one = desk(world)
+        one.endpoint.next = [fault] if fault else []
+        with pytest.raises(VaultTicketError):
+            one.store_token("bad-1" if fault is None else world.server.issue())
+
+        again = desk(world)
+
+        assert again.get() == kept
+        assert again.store.calls == []
+
+    @pytest.mark.parametrize("verify", [True, False])
+    def test_a_store_forgets_the_old_ticket(self, world: World, verify: bool) -> None:
+        world.seed()
+        desk(world).get()
+
+        desk(world).store_token(world.server.issue(), verify=verify)
+
+        assert desk(world).cache.ticket() is None
+
+    def test_so_does_one_that_waits_in_the_journal(self, world: World) -> None:
+        world.seed()
+        desk(world).get()
+        one = desk(world)
+        one.store.before = fail_once("write", VaultUnreachable("sealed"), GRANT)
+        with pytest.raises(SaveFailed):
+            one.store_token(world.server.issue())
+
+        assert desk(world).cache.ticket() is None

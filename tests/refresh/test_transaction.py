@@ -96,7 +96,7 @@ def test_afterwards_the_grant_has_the_rotated_token_and_who_refreshed_it_and_no_
     refreshed = world.grant().notes.refreshed
     assert refreshed is not None
     assert (refreshed.holder, refreshed.ticket) == (one.holder, Secret(ticket).fingerprint())
-    assert set(world.notes()) == {"refreshed", "seeded_at"}
+    assert set(world.notes()) == {"refreshed", "seeded_at", "rotated_to"}
     assert world.published() == ticket
     assert world.host().waiting() == []
 

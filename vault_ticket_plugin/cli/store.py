@@ -8,11 +8,14 @@ from typing import IO
 
 import click
 
+from vault_ticket_plugin import environment
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.errors import TokenRefused, VaultDenied, VaultTicketError
 from vault_ticket_plugin.model import ClientIdentity
 from vault_ticket_plugin.refresh.store_grant import StoreGrant
+from vault_ticket_plugin.settings.load import Settings
+from vault_ticket_plugin.settings.vault import callers_token
 from vault_ticket_plugin.wiring import Wiring, wired
 
 
@@ -32,13 +35,20 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
 
     It is read from a hidden prompt, from standard input or from --file, never from an argument. Nothing that is
     stored is overwritten unless it works; if the server rotates it on the way, what it was rotated to is stored.
-    Storing anew clears what was remembered of a dead token.
+    Storing anew clears what was remembered of a dead token. A token that was spent before is refused: the server may
+    end the whole grant at a second use.
+
+    Vault is asked with the caller's own token (VAULT_TOKEN, BAO_TOKEN or the token file) if there is one, else by the
+    configured login.
 
     \b
       vault-ticket store support
       vault-ticket store support --client-id 4711 <token.txt
     """
-    settings, wanted = common.load_profile(profile)
+    configured, wanted = common.load_profile(profile)
+    settings = _as_caller(configured)
+    login = _login_of(settings)
+
     with wired(settings, os.environ) as wiring:
         client = client_id or wanted.client_id
         token = terminal.read_secret("Refresh token (not shown)", "refresh token", source)
@@ -57,15 +67,45 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             journal=wiring.journal,
             grant_key=settings.grant_key(wanted),
             clock=wiring.clock,
+            forget=wiring.cache(wanted).forget,
         )
         try:
             storing.store_token(token, ClientIdentity(client), not no_verify, deadline)
-        finally:
-            # Where it failed, too: a journal may wait now, and what is cached must not hide it.
-            wiring.cache(wanted).forget()
+        except VaultDenied as denied:
+            raise _told_by_login(denied, login, configured) from None
 
         proven = "Stored, unproven" if no_verify else "Proven by a refresh, and stored"
-        terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}.")
+        terminal.show_note(f"{proven}: {wanted.grant} in Vault at {settings.vault.shown}, with {login}.")
+
+
+def _as_caller(settings: Settings) -> Settings:
+    """With the token of whoever calls, if there is one: the helper's own login may not store grants.
+
+    A listener that adds its own token gets none of ours (docs/decisions/0011).
+    """
+    own = callers_token(os.environ)
+    nobody = own.token is None and not os.path.exists(own.token_file or "")
+    if nobody or os.environ.get("VAULT_TICKET_AGENT"):
+        return settings
+    return settings._replace(vault=settings.vault._replace(auth=own))
+
+
+def _login_of(settings: Settings) -> str:
+    """Whose rights are used, as a person knows them."""
+    auth = settings.vault.auth
+    if auth.method == "none":
+        return "the listener's own token"
+    if auth.method != "token":
+        return f"the {auth.method} login"
+    variable = environment.server_variable(os.environ, "TOKEN")
+    return f"the token in {variable[0] if variable and auth.token else auth.token_file}"
+
+
+def _told_by_login(denied: VaultDenied, login: str, configured: Settings) -> VaultDenied:
+    method, hint = configured.vault.auth.method, denied.advice
+    if isinstance(denied, TokenRefused) and method not in ("token", "none"):
+        hint = f"Get a new one (`vault login`), or take it away: the {method} login is used where there is none."
+    return type(denied)(f"{denied.message} (it was asked with {login})", hint)
 
 
 def _save_what_waits(wiring: Wiring, name: str, deadline: Deadline) -> None:

@@ -100,9 +100,17 @@ class _TimedStore:
         with _timed(self._observe, "current_version"):
             return self._store.current_version(where, deadline)
 
-    def may_write(self, where: Location, deadline: Deadline) -> bool:
+    def custom_metadata(self, where: Location, deadline: Deadline) -> Mapping[str, Any]:
+        with _timed(self._observe, "custom_metadata"):
+            return self._store.custom_metadata(where, deadline)
+
+    def patch_custom_metadata(self, where: Location, changes: Mapping[str, str], deadline: Deadline) -> None:
+        with _timed(self._observe, "patch_custom_metadata"):
+            self._store.patch_custom_metadata(where, changes, deadline)
+
+    def may_write(self, where: Location, new: bool, deadline: Deadline) -> bool:
         with _timed(self._observe, "may_write"):
-            return self._store.may_write(where, deadline)
+            return self._store.may_write(where, new, deadline)
 
     def expire(self, where: Location, after: float, deadline: Deadline) -> None:
         with _timed(self._observe, "expire"):

@@ -5,7 +5,7 @@ A person puts `refresh_token` and perhaps `client_id` there. Everything of ours 
 
     {"refresh_token": "…", "client_id": "…",
      "vault_ticket": {"claim": {…}, "in_doubt": {…}, "rejected": {…}, "not_before": "…", "refreshed": {…},
-                      "seeded_at": "…"}}
+                      "seeded_at": "…", "rotated_to": "…"}}
 
 Writing the document anew, as a person does, so clears the latch and every other note.
 """
@@ -73,6 +73,7 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         ),
         # Written by hand it has no such note; then the version that a person wrote is this one.
         seeded_at=_time(notes.get("seeded_at")) or document.created_at,
+        rotated_to=str(notes.get("rotated_to") or ""),
         cached=document.cached,
     )
 
@@ -90,7 +91,7 @@ def read(store: KvStore, where: Location, profile: str, deadline: Deadline) -> G
 
 
 def with_notes(grant: Grant, notes: Notes) -> Grant:
-    """The grant with exactly these notes, `seeded_at` kept; its `document` is what to write."""
+    """The grant with exactly these notes, its history kept; its `document` is what to write."""
     noted = {
         "claim": _plain(notes.claim),
         "in_doubt": _plain(notes.doubt),
@@ -98,6 +99,7 @@ def with_notes(grant: Grant, notes: Notes) -> Grant:
         "not_before": None if notes.not_before is None else to_rfc3339(math.ceil(notes.not_before)),
         "refreshed": _plain(notes.refreshed),
         "seeded_at": None if grant.seeded_at is None else to_rfc3339(grant.seeded_at),
+        "rotated_to": grant.rotated_to or None,
     }
     ours = {name: value for name, value in noted.items() if value is not None}
     return grant._replace(document={**grant.document, NOTES_KEY: ours}, notes=notes)
@@ -105,9 +107,15 @@ def with_notes(grant: Grant, notes: Notes) -> Grant:
 
 def with_token(grant: Grant, refresh_token: Secret, doubt: Doubt | None = None) -> Grant:
     """The grant with a rotated refresh token, its claim and record kept."""
-    noted = with_notes(grant, grant.notes.rotated(doubt))
+    rotated = grant._replace(rotated_to=refresh_token.fingerprint())
+    noted = with_notes(rotated, grant.notes.rotated(doubt))
     document = {**noted.document, "refresh_token": refresh_token.reveal()}
     return noted._replace(refresh_token=refresh_token, document=document)
+
+
+def by_hand(grant: Grant) -> bool:
+    """Whether a person put this refresh token there: a file may still have it, and be stored once more."""
+    return grant.rotated_to != grant.refresh_token.fingerprint()
 
 
 def same_claim(one: Grant, other: Grant) -> bool:
@@ -132,12 +140,16 @@ def needed_client(profile: Profile, grant: Grant) -> ClientIdentity:
     return found
 
 
-def new_document(refresh_token: Secret, client: ClientIdentity | None, now: float) -> dict[str, Any]:
-    """What `store` writes: nothing of an older one stays."""
+def new_document(
+    refresh_token: Secret, client: ClientIdentity | None, now: float, rotated: bool = False
+) -> dict[str, Any]:
+    """What `store` writes: nothing of an older one stays. `rotated`: the server gave this token for the stored one."""
     document: dict[str, Any] = {"refresh_token": refresh_token.reveal()}
     if client is not None:
         document["client_id"] = client.id
     document[NOTES_KEY] = {"seeded_at": to_rfc3339(now)}
+    if rotated:
+        document[NOTES_KEY]["rotated_to"] = refresh_token.fingerprint()
     return document
 
 

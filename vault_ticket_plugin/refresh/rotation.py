@@ -8,7 +8,7 @@ from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
 from vault_ticket_plugin.model import CLOCK_STEP, Doubt, Grant
 from vault_ticket_plugin.ports import KvStore
-from vault_ticket_plugin.refresh import grant_document
+from vault_ticket_plugin.refresh import grant_document, spent_tokens
 from vault_ticket_plugin.refresh.journal import Entry
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 
@@ -22,22 +22,35 @@ def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) 
     not saved.
     """
     backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
+    by_hand = False
     while True:
         grant = known or _read_since(store, entry, deadline)
         if grant.refresh_token == entry.refresh_token:
+            if by_hand:
+                _note_spent(store, entry, deadline)
             return grant  # an earlier write of ours whose answer was lost, or that a crash followed
         if grant.refresh_token.fingerprint() != entry.spent:
             return None
 
+        by_hand = grant_document.by_hand(grant)
         rotated = grant_document.with_token(grant, entry.refresh_token, _doubt(grant, entry))
         try:
             version = store.write(entry.where, rotated.document, grant.version, deadline)
             log.info("the rotated refresh token is saved at %s", entry.where)
+            if by_hand:
+                _note_spent(store, entry, deadline)
             return rotated._replace(version=version)
         except CasMismatch:
             if not backoff.sleep():
                 raise
             known = None  # somebody edited the document, or took over our claim
+
+
+def _note_spent(store: KvStore, entry: Entry, deadline: Deadline) -> None:
+    """A file may still have what a hand put there: `store` is to refuse it from now on."""
+    error = spent_tokens.note(store, entry.where, entry.spent, deadline)
+    if error is not None:
+        log.info("the spent refresh token is not noted beside %s: %s", entry.where, error.message)
 
 
 def _read_since(store: KvStore, entry: Entry, deadline: Deadline) -> Grant:
@@ -74,18 +87,18 @@ def replay(store: KvStore, entry: Entry, deadline: Deadline) -> bool:
 
     version = entry.version
     try:
-        document = store.read(entry.where, deadline)
-        version = document.version
-        grant = grant_document.parse(document, entry.where, entry.profile)
-        if grant.refresh_token == entry.refresh_token:
-            return True
+        found = store.read(entry.where, deadline)
+        version = found.version
+        grant = grant_document.parse(found, entry.where, entry.profile)
+        if grant.refresh_token == entry.refresh_token or grant.seeded_at == float(int(entry.at)):
+            return True  # it had landed, and may have been rotated since
         if grant.refresh_token.fingerprint() != entry.spent and (grant.seeded_at or 0.0) > entry.at:
             return False
     except GrantMissing:
         pass  # nothing there yet, or deleted: what the person gave stands
     except VaultDenied:
         pass  # who seeds need not be able to read; check-and-set tells whether anything changed
-    store.write(
-        entry.where, grant_document.new_document(entry.refresh_token, entry.client, entry.at), version, deadline
-    )
+    document = grant_document.new_document(entry.refresh_token, entry.client, entry.at, rotated=True)
+    store.write(entry.where, document, version, deadline)
+    _note_spent(store, entry, deadline)
     return True

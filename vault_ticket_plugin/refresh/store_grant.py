@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vault_ticket_plugin.clock import Clock, Deadline
-from vault_ticket_plugin.errors import CasMismatch, SaveFailed, VaultDenied, VaultTicketError
+from vault_ticket_plugin.errors import (
+    CasMismatch,
+    GrantMissing,
+    SaveFailed,
+    StoredDataInvalid,
+    VaultDenied,
+    VaultTicketError,
+)
 from vault_ticket_plugin.model import ClientIdentity, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
-from vault_ticket_plugin.refresh import grant_document, leased_path
+from vault_ticket_plugin.refresh import grant_document, leased_path, spent_tokens
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 from vault_ticket_plugin.secret import Secret
@@ -28,24 +36,28 @@ class StoreGrant:
     journal: Journal
     grant_key: str
     clock: Clock
+    forget: Callable[[], None]
+    """Called once the grant is another, or one that waits in the journal: what is remembered here is of the old one."""
 
     def store_token(
         self, refresh_token: Secret, client: ClientIdentity, verify: bool, deadline: Deadline
     ) -> Ticket | None:
         """The ticket that proving it brought, published where we may; None without `verify`.
 
-        Nothing is changed in Vault where the token turns out to be bad, or where we may not write.
+        Nothing is changed in Vault or on this host if the token turns out to be bad, or if we may not write.
         """
         where = self.profile.grant
         version = self.store.current_version(where, deadline)
-        if not self.store.may_write(where, deadline):
+        self._refuse_spent(refresh_token, deadline)
+        if not self.store.may_write(where, version == 0, deadline):
             raise VaultDenied(
                 f"Vault will not let us write {where}",
                 "Storing needs `create` and `update` there (policies/ticket-operator.hcl). Nothing was spent.",
             )
 
         if not verify:
-            self._write(refresh_token, client, version, deadline)
+            self._write(refresh_token, client, version, self.store.now(), deadline)
+            self.forget()
             return None
 
         # Proven first, and what it was rotated to is saved whatever else is wrong with the answer.
@@ -67,12 +79,27 @@ class StoreGrant:
             log.info("the ticket that proved the refresh token was not published: %s", error.message)
         return ticket
 
+    def _refuse_spent(self, given: Secret, deadline: Deadline) -> None:
+        """GrantRejected if the server has given another token for this one: a second use may end the whole family."""
+        where, fingerprint = self.profile.grant, given.fingerprint()
+        if self._waits(fingerprint) or spent_tokens.is_noted(self.store, where, fingerprint, deadline):
+            raise spent_tokens.spent_before(self.profile.name, where)
+
+    def _waits(self, fingerprint: str) -> bool:
+        """Whether this host still has to save what the token was rotated to."""
+        try:
+            entries = self.journal.waiting(self.profile.name, self.grant_key)
+        except StoredDataInvalid:
+            return False  # what a person stores goes on all the same
+        return any(entry.spent == fingerprint for entry in entries)
+
     def _save(
         self, given: Secret, client: ClientIdentity, version: int, answer: TokenResponse, deadline: Deadline
     ) -> None:
-        token = answer.refresh_token
+        token, now = answer.refresh_token, self.store.now()
         if token is None or token == given:
-            self._write(given, client, version, deadline)
+            self._write(given, client, version, now, deadline)
+            self.forget()
             return
 
         entry = Entry(
@@ -83,13 +110,14 @@ class StoreGrant:
             spent=given.fingerprint(),
             refresh_token=token,
             client=client,
-            at=self.store.now(),
+            at=now,
             version=version,
         )
         self.journal.write(entry)
+        self.forget()
 
         try:
-            self._write(token, client, version, deadline.at_least(self.profile.claim_time))
+            self._write(token, client, version, now, deadline.at_least(self.profile.claim_time), rotated=True)
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             raise SaveFailed(
@@ -98,14 +126,47 @@ class StoreGrant:
             ) from None
         self.journal.remove(entry)
 
-    def _write(self, refresh_token: Secret, client: ClientIdentity, version: int, deadline: Deadline) -> None:
+        unnoted = spent_tokens.note(self.store, self.profile.grant, entry.spent, deadline)
+        if unnoted is not None:
+            log.warning(
+                "storing this refresh token once more may end the grant, and would not be refused: it could not be "
+                "noted as spent (%s). %s",
+                unnoted.message,
+                unnoted.hint,
+            )
+
+    def _write(
+        self,
+        refresh_token: Secret,
+        client: ClientIdentity,
+        version: int,
+        now: float,
+        deadline: Deadline,
+        rotated: bool = False,
+    ) -> None:
+        """Over what somebody else has written meanwhile, but never twice: what landed may have been rotated since."""
+        document = grant_document.new_document(refresh_token, client, now, rotated)
         backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         while True:
-            document = grant_document.new_document(refresh_token, client, self.store.now())
             try:
                 self.store.write(self.profile.grant, document, version, deadline)
                 return
-            except CasMismatch:
+            except CasMismatch as mismatch:
+                if mismatch.maybe_ours and self._has_landed(refresh_token, now, deadline):
+                    return
                 if not backoff.sleep():
                     raise
                 version = self.store.current_version(self.profile.grant, deadline)
+
+    def _has_landed(self, refresh_token: Secret, now: float, deadline: Deadline) -> bool:
+        """Whether a write of ours, whose answer was lost, is what stands there or what that has come from."""
+        where = self.profile.grant
+        try:
+            grant = grant_document.parse(self.store.read(where, deadline), where, self.profile.name)
+        except (VaultDenied, GrantMissing):
+            raise CasMismatch(
+                f"{where} was written at the same time, and Vault's answer to our own write was lost: it may be ours",
+                f"Run `vault-ticket get {self.profile.name}` on the helper's host: if it works, nothing else is to be "
+                "done; if not, store a new refresh token.",
+            ) from None
+        return grant.refresh_token == refresh_token or grant.seeded_at == float(int(now))

@@ -47,7 +47,9 @@ class VaultStore:
         request = VaultRequest("POST", paths.data(where), {**options, "data": data})
         response = self._session.send(request, deadline)
         if isinstance(response, Invalid) and MISMATCH in response.errors:
-            raise CasMismatch(f"{where} was written by somebody else at the same time", "Try again.")
+            mismatch = CasMismatch(f"{where} was written by somebody else at the same time", "Try again.")
+            mismatch.maybe_ours = response.retried
+            raise mismatch
         _expect_ok(response, f"writing {where}")
         version = response.data.get("version")
         if not isinstance(version, int):
@@ -62,7 +64,17 @@ class VaultStore:
         self.check_mount(where, deadline)
         return 0
 
-    def may_write(self, where: Location, deadline: Deadline) -> bool:
+    def custom_metadata(self, where: Location, deadline: Deadline) -> Mapping[str, Any]:
+        response = self._session.send(VaultRequest("GET", paths.metadata(where)), deadline)
+        found = response.data.get("custom_metadata")
+        return found if isinstance(found, Mapping) else {}
+
+    def patch_custom_metadata(self, where: Location, changes: Mapping[str, str], deadline: Deadline) -> None:
+        body, headers = {"custom_metadata": dict(changes)}, {"Content-Type": "application/merge-patch+json"}
+        request = VaultRequest("PATCH", paths.metadata(where), body, headers=headers)
+        _expect_ok(self._session.send(request, deadline), f"noting something beside {where}")
+
+    def may_write(self, where: Location, new: bool, deadline: Deadline) -> bool:
         """As Vault's own `sys/capabilities-self` has it."""
         path = paths.data(where)
         try:
@@ -70,7 +82,7 @@ class VaultStore:
         except VaultDenied:
             return True
         found = response.body.get(path) or response.data.get(path)
-        return not isinstance(found, list) or bool({"root", "update", "create"} & set(found))
+        return not isinstance(found, list) or bool({"root", "create" if new else "update"} & set(found))
 
     def expire(self, where: Location, after: float, deadline: Deadline) -> None:
         body = {"delete_version_after": f"{int(after)}s", "max_versions": TICKET_VERSIONS}

@@ -41,6 +41,8 @@ class VaultResponse(NamedTuple):
     body: Mapping[str, Any]
     cached: bool = False
     """Whether a proxy on the way answered from memory (`X-Cache: HIT`)."""
+    retried: bool = False
+    """Whether an earlier try of the request may have been done, its answer lost."""
 
     @property
     def errors(self) -> str:

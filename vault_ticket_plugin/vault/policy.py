@@ -79,6 +79,11 @@ def _refresher(grant: Location, ticket: Location) -> tuple[Rule, ...]:
             ("read", "update"),
             "The grant: read it, and write it under check-and-set (claim, save, release). It is never created here.",
         ),
+        Rule(
+            paths.metadata(grant),
+            ("patch", "read"),
+            "Note beside it which refresh token was spent, so that `vault-ticket store` refuses that one.",
+        ),
         *_leased(ticket),
         Rule(
             paths.LOOKUP_SELF,
@@ -120,8 +125,8 @@ def _operator(grant: Location, ticket: Location) -> tuple[Rule, ...]:
         Rule(paths.data(grant), ("create", "update")),
         Rule(
             paths.metadata(grant),
-            ("read",),
-            "The number of the newest version, for check-and-set; it tells nothing of the data.",
+            ("patch", "read"),
+            "The newest version's number, for check-and-set, and which refresh tokens were spent: nothing of the data.",
         ),
         *publish,
     )

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 BACKOFF_INITIAL, BACKOFF_MAX = 0.1, 2.0
 # Two readings of a clock with whole seconds may lie so far apart and still be of one clock.
 ONE_CLOCK = 1.5
+# What a policy must allow for a call.
+CAPABILITIES = {"GET": "read", "DELETE": "delete", "LIST": "list", "PATCH": "patch"}
 
 
 class Login(NamedTuple):
@@ -148,6 +150,7 @@ class VaultSession:
         content = None if request.body is None else json.dumps(request.body).encode()
         backoff = deadline.backoff(BACKOFF_INITIAL, BACKOFF_MAX)
         problem: VaultUnreachable | None = None
+        retried = False
         while True:
             hurried = deadline.left() < BACKOFF_MAX
             try:
@@ -155,6 +158,7 @@ class VaultSession:
                     request.method, url, headers, content, deadline, self.settings.client_timeout
                 )
             except (NotSent, Interrupted) as lost:
+                retried = retried or isinstance(lost, Interrupted)
                 # A last try may have no time for an answer: what was found before says more.
                 if problem is None or not hurried:
                     problem = self._no_answer(lost)
@@ -164,9 +168,11 @@ class VaultSession:
                 judged = judge(response, request, self.settings.shown)
                 if isinstance(judged, Wrong):
                     raise judged.error
+                if isinstance(judged, VaultResponse):
+                    return judged._replace(retried=retried)
                 if not isinstance(judged, Retry):
                     return judged
-                problem = judged.error
+                retried, problem = True, judged.error  # a gateway may say so of what the server behind it has done
 
             if not backoff.sleep(problem.retry_after or 0.0):
                 raise problem
@@ -184,7 +190,7 @@ class VaultSession:
         if namespace:
             headers["X-Vault-Namespace"] = namespace
         if request.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers.setdefault("Content-Type", "application/json")
         if token:
             headers["X-Vault-Token"] = token.reveal()
         if self._index and request.method == "GET":
@@ -209,7 +215,7 @@ def refused(response: VaultResponse, doing: str) -> VaultTicketError:
 
 
 def _denied(request: VaultRequest) -> VaultDenied:
-    capability = {"GET": "read", "DELETE": "delete", "LIST": "list"}.get(request.method, "create and update")
+    capability = CAPABILITIES.get(request.method, "create and update")
     return VaultDenied(
         f"Vault denies {request}",
         f"The token's policies need `{capability}` on {request.path} (see policies/ for what each role needs).",
