@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import NamedTuple
+
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import VaultDenied
 from vault_ticket_plugin.secret import Secret
@@ -12,6 +15,19 @@ from vault_ticket_plugin.vault.logins.by_hvac import log_in_by_hvac
 from vault_ticket_plugin.vault.logins.credential import read_credential
 from vault_ticket_plugin.vault.messages import Ok, VaultRequest
 from vault_ticket_plugin.vault.session import Login, VaultSession
+
+
+class Unwrapped(NamedTuple):
+    """A wrapping token works once; what it brought lasts as long as the process."""
+
+    wrapping_token: Secret
+    secret_id: Secret
+
+
+# What this process has unwrapped, by the file of the wrapping token that was used up for it. A daemon logs in again and
+# again, and after a reload by another session.
+_unwrapped: dict[str, Unwrapped] = {}
+_unwrapping = threading.Lock()
 
 
 def log_in(session: VaultSession, auth: Auth, deadline: Deadline) -> Login:
@@ -33,6 +49,15 @@ def _secret_id(session: VaultSession, auth: Auth, deadline: Deadline) -> Secret 
     if not auth.wrapped:
         return found
 
+    with _unwrapping:
+        kept = _unwrapped.get(auth.secret_id_file)
+        if kept is None or kept.wrapping_token != found:
+            kept = Unwrapped(found, _unwrap(session, auth, found, deadline))
+            _unwrapped[auth.secret_id_file] = kept
+        return kept.secret_id
+
+
+def _unwrap(session: VaultSession, auth: Auth, found: Secret, deadline: Deadline) -> Secret:
     response = session.ask(VaultRequest("POST", paths.UNWRAP, token=found), deadline)
     if isinstance(response, BadToken | Denied):
         raise _used(auth, "permission denied")
