@@ -430,8 +430,8 @@ def test_a_policy_that_gives_too_much(well: Site) -> None:
     by_token(well, token_with(well, 'path "secret/*" { capabilities = ["read", "list", "delete"] }'))
     _, found = doctor(well.helper, well.profile)
     assert wrong(found) == {"excess rights": "warn"}
-    assert f"delete, list, read on secret/metadata/{well.grant_path}" in found["excess rights"]["message"]
-    assert "; and 5 more" in found["excess rights"]["message"]
+    assert f"delete, list, read on secret/delete/{well.grant_path}" in found["excess rights"]["message"]
+    assert "; and 4 more" in found["excess rights"]["message"]
 
 
 def test_a_policy_that_lets_a_helper_make_policies(well: Site) -> None:
@@ -519,6 +519,43 @@ def test_a_grant_that_is_dead(well: Site) -> None:
     code, found = doctor(well.helper, well.profile)
     assert (code, wrong(found)) == (77, {"grant": "fail"})
     assert "not valid" in found["grant"]["message"]
+
+
+@pytest.mark.parametrize("role", ["refresher", "operator"])
+def test_a_grant_that_its_metadata_will_delete(well: Site, role: str) -> None:
+    """Before a version ends, and whether or not the newest does already."""
+    path = f"secret/metadata/{well.grant_path}"
+    assert well.bao.api("POST", path, {"delete_version_after": "30m"})[0] == 204
+    host = well.operator if role == "operator" else well.helper
+    if role == "operator":
+        host.environ["VAULT_TOKEN"] = well.token_of(role, no_default_policy=False)
+    for _ in range(2):
+        code, found = doctor(host, well.profile, "--role", role)
+        assert (code, wrong(found)) == (78, {"grant": "fail"})
+        assert "30m0s after it was written" in found["grant"]["message"]
+        assert "-delete-version-after=0s" in found["grant"]["hint"]
+        well.put_grant({"refresh_token": well.refresh_token(), "client_id": CLIENT})
+    # What the hint says, and the next write, mend it.
+    assert well.bao.api("POST", path, {"delete_version_after": "0s"})[0] == 204
+    well.put_grant({"refresh_token": well.refresh_token(), "client_id": CLIENT})
+    assert doctor(host, well.profile, "--role", role)[0] == 0
+
+
+def test_a_grant_that_its_mount_will_delete(well: Site) -> None:
+    mount = well.bao.new_kv()
+    grant = {"mount": mount, "path": "g"}
+    assert well.bao.api("POST", f"{mount}/config", {"delete_version_after": "1h"})[0] == 204
+    well.bao.write(f"{mount}/data/g", {"data": {"refresh_token": well.refresh_token(), "client_id": CLIENT}})
+    own = f'''
+        path "{mount}/data/g" {{ capabilities = ["read", "update"] }}
+        path "{mount}/metadata/g" {{ capabilities = ["read", "patch"] }}
+    '''
+    by_token(well, token_with(well, own), grant=grant)
+    code, found = doctor(well.helper, well.profile)
+    assert code == 78
+    assert "fail" in found["grant"]["status"]
+    assert f"the mount {mount}/ has a delete_version_after" in found["grant"]["message"]
+    assert f"{mount}/config delete_version_after=0s" in found["grant"]["hint"]
 
 
 def test_no_client_id_anywhere(well: Site) -> None:

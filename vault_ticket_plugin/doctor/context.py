@@ -92,5 +92,16 @@ class DoctorContext:
         return self.wiring.store.read(self.profile.grant, self.deadline())
 
     @cached_property
+    def grant_metadata(self) -> Mapping[str, Any]:
+        """Empty if there is none, or our token may not see it."""
+        try:
+            request = VaultRequest("GET", paths.metadata(self.profile.grant))
+            return self.wiring.session.send(request, self.deadline()).data
+        except TokenRefused:
+            raise
+        except VaultDenied:
+            return {}
+
+    @cached_property
     def ticket(self) -> Document:
         return self.wiring.store.read(self.profile.ticket, self.deadline())
