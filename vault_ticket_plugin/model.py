@@ -120,6 +120,13 @@ class LiveTicket(NamedTuple):
         """Vault's time, as this host makes it out."""
         return self.ticket.expires_at - self.left(now)
 
+    def for_host(self, wall: float, now: float) -> Ticket:
+        """The ticket as a program here is told it. It goes by this host's clock (`wall`), and takes a ticket whose end
+        is past by that for an expired one, however wrong the clock is."""
+        if self.ticket.expires_at > wall + CLOCK_STEP:
+            return self.ticket
+        return self.ticket._replace(expires_at=wall + self.left(now))
+
 
 class Windows(NamedTuple):
     """The soft and the hard window of a profile; None if the ticket's own lifetime decides.

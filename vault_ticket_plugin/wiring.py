@@ -91,10 +91,11 @@ class Wiring:
 
         return wrapping.wrap(self.session, ticket, seconds, deadline)
 
-    def unwrap(self, token: Secret, deadline: Deadline) -> Ticket:
+    def unwrap(self, token: Secret, deadline: Deadline) -> LiveTicket:
         from vault_ticket_plugin.vault import wrapping
 
-        return wrapping.unwrap(self.session, token, deadline)
+        ticket = wrapping.unwrap(self.session, token, deadline)
+        return LiveTicket.at(ticket, self.session.now(), self.clock.monotonic())
 
     def cache(self, profile: Profile) -> Cache:
         return Cache(

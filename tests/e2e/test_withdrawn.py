@@ -1,6 +1,11 @@
 """What is published, and what is withdrawn: by the real commands, against a real server."""
 
-from tests.e2e.site import CLIENT, Site
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from tests.e2e.rewriting import RewritingProxy
+from tests.e2e.site import CLIENT, Site, seconds
 
 
 def late_write(site: Site, version: int) -> int:
@@ -103,3 +108,17 @@ class TestOddDocuments:
 
         assert site.get().code == 0
         assert (site.grant() or {})["data"]["client_id"] == 4711
+
+
+class TestClocksThatDiffer:
+    def test_a_past_end_is_never_printed(self, site: Site) -> None:
+        """Vault's clock is two hours behind this host's: the SDKs here would take the ticket for an expired one."""
+        site.store(None, "--no-verify")
+        behind = timedelta(hours=2)
+        real = int(site.bao.address.rpartition(":")[2])
+        with RewritingProxy(real, date=lambda: format_datetime(datetime.now(UTC) - behind, usegmt=True)) as proxy:
+            site.helper.environ["VAULT_ADDR"] = proxy.address
+            for warm in (False, True):
+                ends = seconds(site.get().json()["Expiration"])
+                assert 3500 < ends - time.time() <= 3601, warm
+            assert site.api.stats().requests == 1

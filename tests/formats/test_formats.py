@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vault_ticket_plugin.clock import from_rfc3339
 from vault_ticket_plugin.errors import ConfigError, GrantRejected, VaultTicketError
 from vault_ticket_plugin.formats import CACHEABLE, FORMATS, load
 from vault_ticket_plugin.formats.interface import FormatContext
 from vault_ticket_plugin.helpers import git
-from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.model import LiveTicket, Ticket
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -216,3 +217,27 @@ def test_git_is_answered_as_it_can_read_it() -> None:
     assert git.answer(ticket(), git.Question({}, frozenset({"authtype"}))) == f"{new}\n{expiry}"
     assert git.answer(ticket(), git.Question()) == f"username=oauth2\npassword=abc.def\n{expiry}"
     assert git.answer(ticket(), git.Question({"username": "me"})) == f"username=me\npassword=abc.def\n{expiry}"
+
+
+class TestPastEnd:
+    """Programs here go by this host's clock, and take a ticket whose end is past by it for an expired one."""
+
+    LIVE = LiveTicket(ticket(expires_at=1_800_000_000.0), ends=5_000.0)
+
+    @pytest.mark.parametrize("ahead", [0.0, 1.0, 600.0, 86_400.0, 1e9])
+    def test_is_never_printed(self, ahead: float) -> None:
+        wall, now = 1_800_000_000.0 + ahead, 5_000.0 - 300.0
+
+        told = self.LIVE.for_host(wall, now)
+
+        assert told.expires_at == wall + 300.0
+        for name in ("aws", "bazel", "google", "json", "kubernetes", "terraform"):
+            text = load(name).render(told, context({"KUBERNETES_EXEC_INFO": ""}))
+            ends = [from_rfc3339(one) for one in re.findall(r"\d{4}-\d\d-\d\dT[\d:]+Z", text)]
+            ends += [float(one) for one in re.findall(r'"expiration_time": (\d+)', text)]
+            assert ends, text
+            assert all(end > wall for end in ends)
+        assert f"password_expiry_utc={int(wall + 300)}" in git.answer(told, git.question(""))
+
+    def test_a_clock_that_is_right_changes_nothing(self) -> None:
+        assert self.LIVE.for_host(1_800_000_000.0 - 300.0, 5_000.0 - 300.0) == self.LIVE.ticket

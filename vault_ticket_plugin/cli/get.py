@@ -102,7 +102,7 @@ def get(
             issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
             live = _patiently(issuer, demand, deadline) if wait else issuer.ticket(demand, deadline)
             if wrap is None:
-                terminal.show_ticket(live.ticket, form, context)
+                terminal.show_ticket(live, form, context)
             else:
                 terminal.show_credential(text_of(wiring.wrap(live.ticket, wrap, deadline)) + "\n")
 

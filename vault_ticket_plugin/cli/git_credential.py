@@ -7,7 +7,7 @@ import os
 import click
 
 from vault_ticket_plugin.cli import common, terminal
-from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.helpers import git
 from vault_ticket_plugin.model import Demand
 from vault_ticket_plugin.wiring import wired
@@ -35,4 +35,5 @@ def git_credential(profile: str, operation: str) -> None:
     if git.is_ours(asked, wanted):
         with wired(settings, os.environ) as wiring:
             live = wiring.ticket(wanted.name, Demand(), Deadline.after(settings.timeout))
-            terminal.show_credential(git.answer(live.ticket, asked) + "\n")
+            ticket = live.for_host(HOST_CLOCK.wall(), HOST_CLOCK.monotonic())
+            terminal.show_credential(git.answer(ticket, asked) + "\n")

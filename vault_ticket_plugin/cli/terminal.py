@@ -11,10 +11,11 @@ from typing import IO, TextIO
 
 import click
 
+from vault_ticket_plugin.clock import HOST_CLOCK
 from vault_ticket_plugin.errors import OutputLost, VaultTicketError
 from vault_ticket_plugin.formats.interface import AppendedLine, Format, FormatContext
 from vault_ticket_plugin.log import NAME, JsonLines
-from vault_ticket_plugin.model import Ticket
+from vault_ticket_plugin.model import LiveTicket
 from vault_ticket_plugin.secret import Secret
 
 # What a program asks is a few lines; more is something else.
@@ -37,7 +38,8 @@ def show_credential(text: str) -> None:
         ) from None
 
 
-def show_ticket(ticket: Ticket, form: Format, context: FormatContext) -> None:
+def show_ticket(live: LiveTicket, form: Format, context: FormatContext) -> None:
+    ticket = live.for_host(HOST_CLOCK.wall(), HOST_CLOCK.monotonic())
     show_credential(form.render(ticket, context) + "\n")
     if form.appended:
         append_credential(form.appended(ticket, context))

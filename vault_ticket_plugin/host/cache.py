@@ -106,12 +106,13 @@ class Cache:
             "expires_at": ticket.expires_at,
             "unpublished": live.unpublished,
         }
+        told = live.for_host(self.clock.wall(), now)
         nothing_else = FormatContext(Profile.standard(self.profile))
         lines = [
             *(warm.MAGIC, self.config_version, self.environment_key, self.ticket_key),
             " ".join(repr(one) for one in times),
             json.dumps(plain),
-            *(f"{name}\t{formats.load(name).render(ticket, nothing_else)}" for name in formats.CACHEABLE),
+            *(f"{name}\t{formats.load(name).render(told, nothing_else)}" for name in formats.CACHEABLE),
         ]
         self._write(self._name, "\n".join(lines) + "\n")
 
