@@ -33,12 +33,14 @@ def unpublished(world: World) -> FakeProcess:
 
 
 class TestNextCall:
-    def test_publishes_it(self, world: World) -> None:
+    def test_publishes_it(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         unpublished(world)
+        caplog.clear()
 
         one = world.host().process()
 
         assert one.get() == world.published() == "ticket-1"
+        assert caplog.text == ""
         assert one.endpoint.seen == []
 
     def test_then_it_is_fresh(self, world: World) -> None:

@@ -20,6 +20,7 @@ from vault_ticket_plugin.errors import (
     Busy,
     ConfigError,
     EndpointUnavailable,
+    GrantRejected,
     StoredDataInvalid,
     VaultDenied,
     VaultTicketError,
@@ -116,7 +117,8 @@ class Issuer:
         level = self._freshness(cached, demand)
         if cached and level <= Freshness.SOFT and waiting:
             return cached
-        if cached and level == Freshness.FRESH and cached.unpublished is None and not self._journal_waits():
+        settled = cached is not None and cached.unpublished is None and cached.problem is None
+        if cached and level == Freshness.FRESH and settled and not self._journal_waits():
             log.info("from this host's cache, good until %s", to_rfc3339(cached.ticket.expires_at))
             return cached
 
@@ -187,6 +189,8 @@ class Issuer:
                 self.cache.remember(error)
             if self._if_usable(best) is None or best is None:
                 raise
+            if isinstance(error, GrantRejected):  # the last one: from now on each call looks, and says so
+                self._keep(best._replace(problem=error))
             return best._replace(problem=error)
 
         if handed.shared:

@@ -47,12 +47,12 @@ def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
 
 def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     wiring.issuer(profile).replay(deadline)
-    ticket = leased_path.look(wiring.store, profile, deadline).ticket
-    now = wiring.store.now()
-    notes, problem = _grant_notes(wiring, profile, now, deadline)
-    problem = problem or wiring.cache(profile).failure()
-
+    seen = leased_path.look(wiring.store, profile, deadline)
+    ticket, now = seen.ticket, wiring.store.now()
     level = Freshness.EXPIRED if ticket is None else profile.windows.freshness(ticket, now)
+
+    notes, problem = _grant_notes(wiring, profile, now, level > Freshness.SOFT, deadline)
+    problem = problem or (seen.live.problem if seen.live else None) or wiring.cache(profile).failure()
     claim = notes.claim if notes.claim is not None and notes.claim.until >= now else None
     refreshed = notes.refreshed
     return Report(
@@ -71,7 +71,7 @@ def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
 
 
 def _grant_notes(
-    wiring: Wiring, profile: Profile, now: float, deadline: Deadline
+    wiring: Wiring, profile: Profile, now: float, patient: bool, deadline: Deadline
 ) -> tuple[Notes, VaultTicketError | None]:
     """What the grant tells, and what is wrong with it. A reader may not see it: it is shown what it may see."""
     notes = Notes()
@@ -79,7 +79,7 @@ def _grant_notes(
         document = wiring.store.read(profile.grant, deadline)
         grant = grant_document.parse(document, profile.grant, profile.name)
         notes = grant.notes
-        raise_known_failure(grant, profile, now, patient=True)
+        raise_known_failure(grant, profile, now, patient)
     except VaultDenied:
         return Notes(), None
     except VaultTicketError as error:

@@ -56,6 +56,8 @@ class TestInDoubt:
         assert careful.api.stats().reuses == 0
         assert "in_doubt" in notes(careful)
         assert "rejected" not in notes(careful)
+        (found,) = careful.helper.run("status", "--format", "json").json()
+        assert "its answer was lost" in found["problem"]
 
     def test_is_asked_in_the_hard_window(self, careful: Site) -> None:
         """A firewall's page: the token was not spent after all."""
@@ -298,3 +300,26 @@ def test_a_failed_store_changes_nothing_on_this_host(site: Site) -> None:
     assert site.helper.run("store", site.profile, stdin="not-a-token\n").code == 77
 
     assert {path: path.read_text() for path in site.helper.runtime.rglob("*.ticket")} == entries
+
+
+class TestDeadWhileATicketLasts:
+    def test_get_and_status_say_so(self, site: Site) -> None:
+        """On every host, a reader's too; and no longer once a new token is stored."""
+        site.store()
+        token = site.get().json()["AccessToken"]
+        site.api.revoke(site.refresh_token())
+        site.get("--force")
+
+        for host in (site.helper, site.reader):
+            done = host.run("get", site.profile)
+            assert (done.code, done.json()["AccessToken"]) == (0, token)
+            assert f"vault-ticket store {site.profile}" in done.err
+            (found,) = host.run("status", "--format", "json").json()
+            assert found["state"] == "fresh"
+            assert f"vault-ticket store {site.profile}" in found["hint"]
+
+        site.store()
+        for host in (site.helper, site.reader):
+            done = host.run("get", site.profile, "--no-cache")
+            assert (done.code, done.err) == (0, "")
+            assert done.json()["AccessToken"] != token

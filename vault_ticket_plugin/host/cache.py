@@ -78,6 +78,7 @@ class Cache:
             )
             if not all(map(math.isfinite, (wall, monotonic, then, ticket.issued_at, ticket.expires_at))):
                 raise ValueError("a time that is none")
+            problem = VaultTicketError.from_plain(plain["problem"]) if plain.get("problem") else None
             unpublished = None if plain.get("unpublished") is None else int(plain["unpublished"])
         except (OSError, ValueError, IndexError, KeyError, TypeError, RecursionError) as error:
             log.info("a cached ticket is passed over: %s", type(error).__name__)
@@ -87,16 +88,17 @@ class Cache:
         ages = self.clock.wall() - wall, now - monotonic
         if min(ages) < 0:
             return None
-        return LiveTicket.at(ticket, then + max(ages), now)._replace(unpublished=unpublished)
+        return LiveTicket.at(ticket, then + max(ages), now)._replace(problem=problem, unpublished=unpublished)
 
     def put(self, live: LiveTicket, windows: Windows, fresh: bool = True) -> None:
-        """Remember a ticket. One that is not `fresh`, or not published, is usable, but takes another look."""
+        """Remember a ticket. One that is not `fresh`, or not published, or has a problem, takes another look."""
         ticket, now = live.ticket, self.clock.monotonic()
         if self.folder is None or not self.tickets or not live.usable(now):
             return
 
         left = live.left(now)
-        until_soft = left - windows.soft_for(ticket.lifetime) if fresh and live.unpublished is None else 0.0
+        fresh = fresh and live.unpublished is None and live.problem is None
+        until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
         times = (self.clock.wall(), now, max(0.0, until_soft), left - CLOCK_STEP, live.vault_time(now))
 
         plain = {
@@ -105,6 +107,7 @@ class Cache:
             "issued_at": ticket.issued_at,
             "expires_at": ticket.expires_at,
             "unpublished": live.unpublished,
+            "problem": None if live.problem is None else live.problem.to_plain(),
         }
         told = live.for_host(self.clock.wall(), now)
         nothing_else = FormatContext(Profile.standard(self.profile))

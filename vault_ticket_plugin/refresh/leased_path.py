@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
-from vault_ticket_plugin.errors import CasMismatch, VaultTicketError
+from vault_ticket_plugin.errors import CasMismatch, GrantRejected, VaultTicketError
 from vault_ticket_plugin.model import MAX_LIFETIME, Document, LiveTicket, Ticket
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
@@ -23,6 +23,10 @@ SPAN_SLACK = 0.01
 MIN_SPAN_SLACK = 2.0
 # What a KV v2 mount keeps beside the newest version at most, unless somebody has set more.
 KEPT_VERSIONS = 10
+# What tells in the published data that no other ticket will follow.
+DEAD_SINCE = "dead_since"
+# Nobody waits longer for that to be written.
+MARK_SECONDS = 2.0
 
 
 class LeasedVersion(NamedTuple):
@@ -51,17 +55,30 @@ def look(store: KvStore, profile: Profile, deadline: Deadline) -> LeasedVersion:
     if ticket is None and is_foreign(document, profile):
         log.warning("the ticket at %s is another grant's: each profile needs a ticket path of its own", profile.ticket)
     live = None if ticket is None else LiveTicket.at(ticket, store.now(), deadline.clock.monotonic())
+    if live is not None and DEAD_SINCE in (document.data or {}):
+        live = live._replace(problem=_found_dead(document, profile))
     return LeasedVersion(live, document.version, span, document.destroyed or document.data == {})
 
 
-def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersion, deadline: Deadline) -> bool:
+def publish(
+    store: KvStore,
+    profile: Profile,
+    ticket: Ticket,
+    seen: LeasedVersion,
+    deadline: Deadline,
+    dead_since: float | None = None,
+) -> bool:
     """Put the ticket there, unless one that lasts longer has come meanwhile.
+
+    `dead_since`: it is the last one, for its grant was found dead then.
 
     False if a person has withdrawn what was there since `seen`: that may have been this very ticket, whose write's
     answer was lost.
     """
     where = profile.ticket
     data = data_of(ticket) | {"grant": grant_fingerprint(profile)}
+    if dead_since is not None:
+        data[DEAD_SINCE] = to_rfc3339(dead_since)
     if where.kv_version == 1:
         # A promise that holds whenever it is read: the ticket is replaced when its soft window begins.
         data["ttl"] = f"{max(1, int(profile.windows.soft_for(ticket.lifetime) / 2))}s"
@@ -107,13 +124,35 @@ def publish_late(store: KvStore, profile: Profile, live: LiveTicket, deadline: D
         stands = publish(store, profile, live.ticket, LeasedVersion(None, live.unpublished), deadline)
     except VaultTicketError as error:
         raise not_published(profile, error) from None
-    return live._replace(unpublished=None) if stands else None
+    return live._replace(unpublished=None, problem=None) if stands else None
 
 
 def not_published(profile: Profile, error: VaultTicketError) -> VaultTicketError:
     """What is wrong with a ticket that is good all the same."""
     message = f"it is not published at {profile.ticket} yet, so that others may refresh once more: {error.message}"
     return type(error)(message, f"{error.hint} The next call here publishes it.".lstrip())
+
+
+def mark_dead(store: KvStore, profile: Profile, seen: LeasedVersion, at: float, deadline: Deadline) -> None:
+    """Let everybody know who is handed the last ticket, while it lasts, that a person must act. Best effort."""
+    if seen.live is None or not seen.live.usable(deadline.clock.monotonic()):
+        return
+    try:
+        publish(store, profile, seen.live.ticket, seen, deadline.within(MARK_SECONDS), dead_since=at)
+    except VaultTicketError as error:
+        log.info("the ticket at %s does not tell that its grant is dead: %s", profile.ticket, error.message)
+
+
+def _found_dead(document: Document, profile: Profile) -> GrantRejected:
+    try:
+        since = " at " + to_rfc3339(from_rfc3339((document.data or {})[DEAD_SINCE]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        since = ""  # a person may have edited it: it counts all the same
+    return GrantRejected(
+        f"the refresh token was found dead{since}, and this ticket is the last one",
+        f"Create a refresh token (Settings → Installation → Public API), then run `vault-ticket store {profile.name}`.",
+        code="invalid_grant",
+    )
 
 
 def withdraw(store: KvStore, profile: Profile, deadline: Deadline) -> bool:

@@ -96,7 +96,7 @@ class Transaction:
                     return published
 
             # (4) Spend. If the token is dead and a person has stored another meanwhile, begin anew with that.
-            spent = self._spend(claimed, deadline)
+            spent = self._spend(claimed, seen, deadline)
             if spent is None:
                 log.info("the grant was stored anew meanwhile: trying with it")
                 continue
@@ -133,7 +133,7 @@ class Transaction:
 
     # -- step (4): the request
 
-    def _spend(self, claimed: ActiveClaim, deadline: Deadline) -> SpendAnswer | None:
+    def _spend(self, claimed: ActiveClaim, seen: LeasedVersion, deadline: Deadline) -> SpendAnswer | None:
         """The token endpoint's answer. Whatever else comes of it, the document tells how it ended.
 
         None if the token that we tried is dead, but a person has stored another.
@@ -163,6 +163,8 @@ class Transaction:
                 after = notes.after_rejection(rejection, ours if lost else notes.doubt)
                 stands = self.claims.release(claimed, after, deadline)
                 self._emit("rejection", grant.refresh_token, "latched" if stands else "overruled", error)
+                if stands and isinstance(error, GrantRejected):
+                    leased_path.mark_dead(self.store, self.profile, seen, rejection.at, deadline)
                 if stands:
                     raise error
                 return None
