@@ -9,7 +9,7 @@ from vault_ticket_plugin.errors import VaultDenied, VaultTicketError
 from vault_ticket_plugin.issuer import AskDaemon
 from vault_ticket_plugin.model import Freshness, Notes
 from vault_ticket_plugin.refresh import grant_document, leased_path
-from vault_ticket_plugin.refresh.notes import raise_known_failure
+from vault_ticket_plugin.refresh.notes import latch, latched, raise_known_failure
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.wiring import Wiring
 
@@ -78,7 +78,9 @@ def _grant_notes(
     try:
         document = wiring.store.read(profile.grant, deadline)
         grant = grant_document.parse(document, profile.grant, profile.name)
-        notes = grant.notes
+        notes, rejection = grant.notes, latch(grant, profile)
+        if rejection is not None:  # one that may be asked about again stands until that is done
+            return notes, latched(rejection, grant, profile)
         raise_known_failure(grant, profile, now, patient)
     except VaultDenied:
         return Notes(), None

@@ -13,6 +13,9 @@ from tests.support.emulator import Emulator
 from tests.support.faults import Fault
 from tests.support.hashicorp import Hashicorp
 from tests.support.process import wait_until
+from vault_ticket_plugin.clock import to_rfc3339
+from vault_ticket_plugin.refresh.retry import CLIENT_LATCH_SECONDS
+from vault_ticket_plugin.secret import Secret
 
 
 @pytest.fixture
@@ -75,6 +78,27 @@ class TestInDoubt:
 
         assert careful.get().json()["AccessToken"] != "an-older-ticket"
         assert careful.api.stats().requests == 2
+
+
+class TestClientLatch:
+    def test_stands_until_it_is_asked_again(self, site: Site) -> None:
+        """`status` says so, asks nobody, and is green once the next `get` has asked."""
+        token = site.api.issue_grant(CLIENT)
+        rejected = {
+            "fingerprint": Secret(token).fingerprint(CLIENT, site.api.token_url),
+            "code": "invalid_client",
+            "at": to_rfc3339(time.time() - CLIENT_LATCH_SECONDS - 60),
+            "holder": "web-9",
+        }
+        site.put_grant({"refresh_token": token, "client_id": CLIENT, "vault_ticket": {"rejected": rejected}})
+
+        (found,) = site.helper.run("status", "--format", "json").json()
+        assert "invalid_client" in found["problem"]
+        assert site.api.stats().requests == 0
+
+        assert site.get().code == 0
+        (found,) = site.helper.run("status", "--format", "json").json()
+        assert found["problem"] is None
 
 
 def store_again(site: Site, token: str, *more: str) -> Result:

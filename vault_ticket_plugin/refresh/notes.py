@@ -24,11 +24,7 @@ def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: boo
     """Raise what another call, here or on another host, has already found out."""
     rejection, not_before = latch(grant, profile), grant.notes.not_before
     if rejection is not None and not may_ask_again(rejection, now):
-        again = "not asked again"
-        if rejection.code != DEAD:
-            again = f"asked again at {to_rfc3339(rejection.at + CLIENT_LATCH_SECONDS)}"
-        since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; {again})"
-        raise rejected(rejection.code, grant.notes.doubt, profile, since)
+        raise latched(rejection, grant, profile)
 
     if not_before is not None and not_before > now:
         raise EndpointUnavailable(
@@ -50,6 +46,15 @@ def latch(grant: Grant, profile: Profile) -> Rejection | None:
     """The rejection of just what would be asked now: this token, by this client, at this URL."""
     found = grant.notes.rejection
     return found if found is not None and found.fingerprint == _latch_fingerprint(grant, profile) else None
+
+
+def latched(rejection: Rejection, grant: Grant, profile: Profile) -> GrantRejected | ClientRejected:
+    """The latch as an error."""
+    again = "not asked again"
+    if rejection.code != DEAD:
+        again = f"asked again at {to_rfc3339(rejection.at + CLIENT_LATCH_SECONDS)}"
+    since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; {again})"
+    return rejected(rejection.code, grant.notes.doubt, profile, since)
 
 
 def may_ask_again(rejection: Rejection, now: float) -> bool:
