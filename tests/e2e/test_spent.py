@@ -94,6 +94,9 @@ class TestClientLatch:
 
         (found,) = site.helper.run("status", "--format", "json").json()
         assert "invalid_client" in found["problem"]
+        doctor = site.helper.run("doctor", site.profile, "--format", "json").json()
+        (grant,) = [one for one in doctor["findings"] if one["check"] == "grant"]
+        assert (grant["status"], "invalid_client" in grant["message"]) == ("fail", True)
         assert site.api.stats().requests == 0
 
         assert site.get().code == 0
@@ -228,13 +231,13 @@ class TestLostAnswer:
         site.bao.answers(502, processed=True, **where)  # type: ignore[arg-type]
         site.bao.answers(503, times=None, **where)  # type: ignore[arg-type]
 
-    def rotate_meanwhile(self, site: Site, *more: str) -> Result:
+    def rotate_meanwhile(self, site: Site, token: str, *more: str) -> Result:
         """`store`, and while it tries again a helper rotates what had landed."""
         assert isinstance(site.bao, Hashicorp)
         self.lose(site)
         running = site.operator.start("store", site.profile, *more)
         assert running.stdin is not None
-        running.stdin.write(f"{site.api.issue_grant(CLIENT)}\n")
+        running.stdin.write(f"{token}\n")
         running.stdin.close()
         running.stdin = None
         wait_until(lambda: site.grant() is not None, "the write")
@@ -246,7 +249,7 @@ class TestLostAnswer:
     def test_who_may_read_finds_it_there(self, site: Site) -> None:
         site.operator.environ["VAULT_TOKEN"] = site.bao.root_token
 
-        done = self.rotate_meanwhile(site)
+        done = self.rotate_meanwhile(site, site.api.issue_grant(CLIENT))
 
         assert done.code == 0, done.err
         assert site.api.refresh_current(site.refresh_token())
@@ -254,11 +257,18 @@ class TestLostAnswer:
 
     @pytest.mark.parametrize(("more", "code"), [((), 74), (("--no-verify",), 69)])
     def test_who_may_not_read_overwrites_nothing(self, site: Site, more: tuple[str, ...], code: int) -> None:
-        done = self.rotate_meanwhile(site, *more)
+        token = site.api.issue_grant(CLIENT)
+
+        done = self.rotate_meanwhile(site, token, *more)
 
         assert (done.code, done.out) == (code, "")
         assert "it may be ours" in done.err
         assert site.api.refresh_current(site.refresh_token())
+        # As the hints say: once more, and with the helper's token.
+        assert_refused_unspent(site, store_again(site, token, *more))
+        site.operator.environ["VAULT_TOKEN"] = site.helper.environ["VAULT_TOKEN"]
+        assert site.operator.run("get", site.profile).code == 0
+        assert not list(site.operator.state.rglob("*.journal"))
         assert site.api.stats().reuses == 0
 
 

@@ -7,7 +7,7 @@ from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped
 from vault_ticket_plugin.errors import CasMismatch
 from vault_ticket_plugin.refresh import grant_document
-from vault_ticket_plugin.refresh.notes import raise_known_failure
+from vault_ticket_plugin.refresh.notes import latch, latched, raise_known_failure
 
 # A version that no document gets to: a write that names it must be refused.
 FAR_AHEAD = 1_000_000
@@ -33,6 +33,9 @@ def grant(context: DoctorContext) -> Finding:
     deletion = _deletion(context)
     if deletion is not None:
         return deletion
+    rejection = latch(found, profile)
+    if rejection is not None:
+        raise latched(rejection, found, profile)
     raise_known_failure(found, profile, store.now(), patient=True)
     if grant_document.client_of(profile, found) is None:
         hint = "Put client_id into the profile, or store it with the grant: `vault-ticket store` asks for it."

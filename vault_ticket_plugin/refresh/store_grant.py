@@ -120,12 +120,19 @@ class StoreGrant:
             self._write(token, client, version, now, deadline.at_least(self.profile.claim_time), rotated=True)
         except VaultTicketError as error:
             self.journal.keep(entry, error)
+            when = "once Vault can be written"
+            if isinstance(error, CasMismatch):
+                self._note(entry, deadline)
+                when = "with the helper's Vault token, which may read the grant"
             raise SaveFailed(
                 f"the refresh token is good, was rotated, and could not be stored: {error.message}",
-                "It is kept on this host: run any vault-ticket command here once Vault can be written.",
+                f"It is kept on this host: run any vault-ticket command here {when}.",
             ) from None
         self.journal.remove(entry)
+        self._note(entry, deadline)
 
+    def _note(self, entry: Entry, deadline: Deadline) -> None:
+        """The person still has the file: `store` is to refuse it from now on."""
         unnoted = spent_tokens.note(self.store, self.profile.grant, entry.spent, deadline)
         if unnoted is not None:
             log.warning(
@@ -166,7 +173,7 @@ class StoreGrant:
         except (VaultDenied, GrantMissing):
             raise CasMismatch(
                 f"{where} was written at the same time, and Vault's answer to our own write was lost: it may be ours",
-                f"Run `vault-ticket get {self.profile.name}` on the helper's host: if it works, nothing else is to be "
-                "done; if not, store a new refresh token.",
+                "Run this again: a token that is in place and was rotated since is refused as spent, and then nothing "
+                "more is to be done.",
             ) from None
         return grant.refresh_token == refresh_token or grant.seeded_at == float(int(now))
