@@ -94,6 +94,14 @@ class TestNextCall:
         assert second.store.calls == []
 
 
+    def test_leaves_one_that_is_refused(self, world: World) -> None:
+        """By force another one is wanted: this one may be dead."""
+        unpublished(world)
+
+        assert world.host().process().get(force=True) == world.published() == "ticket-2"
+        assert [one.text is not None for one in world.vault.key(PROFILE.ticket).versions] == [True]
+
+
 class TestMeanwhile:
     def test_one_that_lasts_longer_stays(self, world: World) -> None:
         unpublished(world)

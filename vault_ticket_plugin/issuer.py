@@ -167,7 +167,7 @@ class Issuer:
 
             store = self.connect()
             self._replay(store, self._patience(best, deadline))
-            if best is not None:
+            if best is not None and not demand.refuses(best.ticket):
                 best = leased_path.publish_late(store, self.profile, best, self._patience(best, deadline))
             seen = leased_path.look(store, self.profile, self._patience(best, deadline))
             best = self._newer(best, self._if_usable(seen.live))
