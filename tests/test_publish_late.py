@@ -93,7 +93,6 @@ class TestNextCall:
         assert second.get() == "ticket-1"
         assert second.store.calls == []
 
-
     def test_leaves_one_that_is_refused(self, world: World) -> None:
         """By force another one is wanted: this one may be dead."""
         unpublished(world)

@@ -156,7 +156,7 @@ def test_deleted_grant(stored: Site) -> None:
         ({"refresh_token": None}, "no refresh_token"),
         ({"refresh_token": " "}, "no refresh_token"),
         ({"refresh_token": "a\nb"}, "control characters"),
-        ({"refresh_token": "x", "client_id": 4711}, "client_id"),
+        ({"refresh_token": "x", "client_id": [4711]}, "client_id"),
     ],
     ids=str,
 )

@@ -27,6 +27,8 @@ STEPS = (
     "answer",  # … and now its answer is read
     "journal",
     "save",
+    "see notes",  # of the refresh tokens that were spent before: a hand put this one there
+    "note",
     "forget",  # the journal's entry is removed
     "expire",  # the leased path's metadata
     "publish",
@@ -34,7 +36,13 @@ STEPS = (
 )
 # The same document is read or written for several reasons, in this order.
 TURNS = {"GET token": ("look", "look again"), "POST grant": ("claim", "save", "release")}
-NAMES = {"GET grant": "read", "POST metadata": "expire", "POST token": "publish"}
+NAMES = {
+    "GET grant": "read",
+    "GET metadata": "see notes",
+    "PATCH metadata": "note",
+    "POST metadata": "expire",
+    "POST token": "publish",
+}
 
 
 class Steps:
