@@ -14,6 +14,7 @@ from tests.support.flavour import flavour
 from tests.support.hashicorp import Hashicorp
 from tests.support.process import children
 from tests.world import World
+from vault_ticket_plugin import environment, password_database
 from vault_ticket_plugin.log import NAME
 
 _shared: set[int] = set()  # processes that outlive a test because all tests of this worker use them
@@ -51,6 +52,14 @@ def _our_logger_as_it_was() -> Iterator[None]:
     before = logger.handlers[:], logger.level, logger.propagate
     yield
     logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.fixture(autouse=True)
+def _users_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of whoever runs the tests are left alone (tests/support/users_folders for other processes)."""
+    monkeypatch.setattr(environment, "ROOT_STATE", str(tmp_path / "users-state" / "vault-ticket"))
+    monkeypatch.setattr(environment, "ROOT_RUNTIME", str(tmp_path / "users-run" / "vault-ticket"))
+    monkeypatch.setattr(password_database, "home", lambda _user: str(tmp_path / "users-home"))
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,16 @@ def nothing(call: str, path: str) -> None:
     """The hook of a quiet day."""
 
 
+def fail(call: str, error: BaseException, path: str = "") -> Hook:
+    """A hook that raises at each such call whose path ends with `path`."""
+
+    def hook(name: str, where: str) -> None:
+        if name == call and where.endswith(path):
+            raise error
+
+    return hook
+
+
 def fail_once(call: str, error: BaseException, path: str = "", skip: int = 0) -> Hook:
     """A hook that raises at the first such call (after `skip` of them) whose path ends with `path`, and never again."""
     left = [skip + 1]

@@ -37,13 +37,11 @@ def test_a_deadline_passes_when_its_time_has_come() -> None:
     assert (deadline.left(), deadline.passed()) == (0.0, True)
 
 
-def test_within_takes_the_sooner_and_at_least_the_later() -> None:
+def test_within_takes_the_sooner() -> None:
     clock = Simulated()
     deadline = Deadline.after(10, clock)
     assert deadline.within(3).left() == 3
     assert deadline.within(30).left() == 10
-    assert deadline.at_least(3).left() == 10
-    assert deadline.at_least(30).left() == 30
 
 
 @given(initial=st.floats(0.001, 5), maximum=st.floats(0.001, 10), total=st.floats(0.0, 60))

@@ -27,14 +27,15 @@ print(json.dumps(told), file=sys.stderr)
 sys.exit(code)
 """
 OURS = {
-    *("entry", "warm", "environment", "folder", "core_dump"),
+    *("entry", "warm", "environment", "places", "password_database", "folder", "core_dump"),
     *("cli", "cli.main", "cli.common", "cli.terminal", "cli.get", "log", "errors", "secret", "durations", "clock"),
     *("settings", "settings.load", "settings.table", "settings.hosts"),
     *("settings.vault", "settings.profile", "settings.daemon", "model", "events"),
     *("formats", "formats.interface", "formats.json_document", "formats.token", "formats.header", "formats.env"),
     *("formats.curl", "formats.google", "formats.terraform"),
     *("wiring", "issuer", "host", "host.cache", "host.lock", "host.flight"),
-    *("refresh", "refresh.journal", "refresh.leased_path", "refresh.retry", "ports"),
+    *("refresh", "refresh.carrier", "refresh.journal", "refresh.journal_entry", "refresh.journal_folders"),
+    *("refresh.leased_path", "refresh.retry", "ports"),
     *(
         "vault",
         "vault.session",
@@ -46,6 +47,7 @@ OURS = {
         "vault.logins.token",
     ),
     *("vault.logins.credential", "transport", "transport.exchange", "transport.proxy"),
+    *("transport.tls", "transport.watchdog"),
 }
 # One that is asked for by its name.
 ONE_MORE = {"aws": {"formats.aws", "jwt"}, "kubernetes": {"formats.kubernetes"}}

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault_ticket_plugin import environment
+from vault_ticket_plugin import environment, password_database
+from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.environment import environment_key
+from vault_ticket_plugin.errors import ConfigError
+from vault_ticket_plugin.settings.load import load_settings
+from vault_ticket_plugin.wiring import wired
 
 NAMES = st.sampled_from(environment.SERVER_NAMES)
 
@@ -88,14 +92,53 @@ class TestConfigPath:
         assert environment.config_path(environ) is None
 
 
+class TestWithoutHome:
+    """HOME is not set, as in a unit without User=: nothing of ours may be named `~`."""
+
+    @pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"HOME": "~"}, {"HOME": "relative"}])
+    def test_the_password_database_is_asked(self, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
+        monkeypatch.setattr(password_database, "home", lambda _user: "/home/a")
+        assert environment.home(environ) == "/home/a"
+        assert environment.token_path(environ) == "/home/a/.vault-token"
+
+    def test_where_it_has_none_either_there_is_no_such_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(password_database, "home", lambda _user: None)
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+        assert environment.home({}) is None
+        assert environment.token_path({}) is None
+        assert environment.state_path({}) is None
+        assert environment.config_path({}) in (None, "/etc/vault-ticket/config.toml")
+
+    def test_a_configured_path_below_it_is_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(password_database, "home", lambda _user: None)
+        monkeypatch.delenv("HOME", raising=False)
+        config = tmp_path / "config.toml"
+        config.write_text('[vault]\naddress = "https://v.test"\nauth = { method = "token", token_file = "~/token" }\n')
+        with pytest.raises(ConfigError, match="HOME is not set"):
+            load_settings({"VAULT_TICKET_CONFIG": str(config)})
+
+    def test_without_a_login_the_error_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(password_database, "home", lambda _user: None)
+        settings = load_settings({"VAULT_ADDR": "https://v.test"})
+        with wired(settings, {}) as wiring, pytest.raises(ConfigError, match="no way to log in"):
+            wiring.session.have_token(Deadline.after(1))
+
+    def test_the_warm_path_does_not_need_it_where_a_variable_names_the_configuration(self) -> None:
+        assert environment.names_config({"HOME": "/home/a"})
+        assert environment.names_config({"XDG_CONFIG_HOME": "/c"})
+        assert environment.names_config({"VAULT_TICKET_CONFIG": "c.toml"})
+        assert not environment.names_config({"HOME": "~", "XDG_CONFIG_HOME": ""})
+
+
 def test_the_runtime_folder_is_in_the_sessions_else_systemds_else_the_systems(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     both = {"XDG_RUNTIME_DIR": "/run/user/7", "RUNTIME_DIRECTORY": "/run/ours:/run/other"}
     assert environment.runtime_path(both) == "/run/user/7/vault-ticket"
     assert environment.runtime_path({**both, "XDG_RUNTIME_DIR": ""}) == "/run/ours"
+    assert environment.runtime_path({"RUNTIME_DIRECTORY": "relative"}) == environment.users_runtime_paths()[0]
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert environment.runtime_path({}) == "/run/vault-ticket"
+    assert environment.runtime_path({}) == environment.ROOT_RUNTIME
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/user/4711")
     assert environment.runtime_path({}) == "/run/user/4711/vault-ticket"
@@ -106,9 +149,10 @@ def test_the_runtime_folder_is_in_the_sessions_else_systemds_else_the_systems(
 def test_the_state_folder_is_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.state_path({"XDG_STATE_HOME": "/s"}) == "/s/vault-ticket"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert environment.state_path({"HOME": "/root"}) == "/var/lib/vault-ticket"
+    assert environment.state_path({"HOME": "/root"}) == environment.ROOT_STATE
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     assert environment.state_path({"HOME": "/home/a"}) == "/home/a/.local/state/vault-ticket"
+    assert environment.state_path({"STATE_DIRECTORY": "/s/ours:/s/more", "HOME": "/home/a"}) == "/s/ours"
 
 
 class TestSignature:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.fakes import Fault, fail_once
-from tests.world import GRANT_IDENTITY, PROFILE, FakeProcess, World
+from tests.world import PROFILE, SEALED, FakeProcess, World
 from vault_ticket_plugin.errors import (
     Busy,
     ConfigError,
@@ -28,17 +28,10 @@ from vault_ticket_plugin.refresh.retry import COOLDOWN_INITIAL, COOLDOWN_MAX
 from vault_ticket_plugin.secret import Secret
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
-SEALED = VaultUnreachable("Vault at https://vault.test is sealed", "Unseal it, then try again.")
 
 
 def sealed(process: FakeProcess, seconds: float = 1.0) -> FakeProcess:
-    """Every call to Vault takes as long as it may, and fails."""
-
-    def gone(call: str, path: str) -> None:  # noqa: ARG001
-        process.host.clock.sleep(seconds)
-        raise SEALED
-
-    process.store.before = gone
+    process.lose_vault(seconds)
     return process
 
 
@@ -92,8 +85,8 @@ def test_in_the_soft_window_nobody_waits_for_another_process_of_this_host(world:
     host = world.host()
     host.process().get()
     world.wait(3000)
-    with host.process().issuer.lock.queued() as try_lock:
-        assert try_lock()
+    with host.process().issuer.lock.queued() as turn:
+        assert turn.take()
         one, before = host.process(), world.time.now
         assert one.get() == "ticket-1"
     assert one.store.calls == []
@@ -118,8 +111,8 @@ def test_behind_another_process_of_this_host_its_ticket_is_used(world: World) ->
     world.seed()
     host = world.host()
     first, second = host.process(), host.process()
-    with first.issuer.lock.queued() as try_lock:
-        assert try_lock()
+    with first.issuer.lock.queued() as turn:
+        assert turn.take()
 
         def finish(seconds: float) -> None:
             world.wait(seconds)
@@ -135,8 +128,8 @@ def test_behind_another_process_of_this_host_its_ticket_is_used(world: World) ->
 def test_behind_another_process_patience_ends_with_the_callers_deadline(world: World) -> None:
     world.seed()
     host = world.host()
-    with host.process().issuer.lock.queued() as try_lock:
-        assert try_lock()
+    with host.process().issuer.lock.queued() as turn:
+        assert turn.take()
         before = world.time.now
         with pytest.raises(Busy, match="this host"):
             host.process().get(timeout=4)
@@ -423,11 +416,13 @@ def test_a_waiting_journal_is_replayed_before_anything_is_spent(world: World) ->
     assert (world.token, world.host().waiting(), world.server.reuses) == ("a-3", [], 0)
 
 
-def test_a_fresh_cached_ticket_does_not_keep_the_journal_waiting(world: World) -> None:
+def test_a_fresh_cached_ticket_is_handed_out_and_the_journal_saved_afterwards(world: World) -> None:
     world.seed()
     lose_vault_after_the_answer(world)
     one = world.host().process()
     assert one.get() == "ticket-1"
+    assert not [path for _call, path in one.store.calls if path == PROFILE.grant.path]
+    one.issuer.save_what_waits(one.deadline())
     assert (world.token, world.host().waiting(), one.endpoint.seen) == ("a-2", [], [])
 
 
@@ -484,7 +479,7 @@ def test_an_unreadable_journal_stops_spending_but_not_a_usable_ticket(world: Wor
     world.seed()
     host = world.host()
     host.process().get()
-    host.runtime.write(f"{PROFILE.name}-{GRANT_IDENTITY}.journal", text or " ")
+    host.runtime.write(f"{Secret('a-2').fingerprint()}-0123456789abcdef.journal", text or " ")
     assert host.process().get() == "ticket-1"
     world.wait(3599)
     one = host.process()

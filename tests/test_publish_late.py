@@ -123,8 +123,8 @@ class TestMeanwhile:
         assert again.get() == "ticket-2"
         assert world.published() == "ticket-2"
 
-    def test_a_journal_goes_first(self, world: World) -> None:
-        """Vault was away for the save as well: the next call saves, then publishes, and spends nothing."""
+    def test_a_journal_is_saved_afterwards(self, world: World) -> None:
+        """Vault was away for the save as well: the next call publishes, then saves, and spends nothing."""
         world.seed()
         one = world.host().process()
         one.store.before = lambda call, _path: (
@@ -136,6 +136,7 @@ class TestMeanwhile:
         again = world.host().process()
 
         assert again.get() == world.published() == "ticket-1"
+        again.issuer.save_what_waits(again.deadline())
         assert (world.token, world.host().waiting(), again.endpoint.seen) == ("a-2", [], [])
 
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests.support.cli import COMMAND, Host
-from vault_ticket_plugin import cli, environment, warm
+from vault_ticket_plugin import cli, environment, password_database, warm
 from vault_ticket_plugin.clock import Clock
 from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.formats import CACHEABLE, CONTEXTUAL, FORMATS
@@ -57,7 +57,7 @@ class Stopped(Clock):
             yield self
 
 
-def put(environ: Mapping[str, str], profile: str, token: str, *, age: float = 0.0, fresh: bool = True) -> None:
+def put(environ: Mapping[str, str], profile: str, token: str, *, age: float = 0.0) -> None:
     """A ticket of that profile into the cache, as the whole program would under this environment."""
     found = load_settings(environ)
     now = time.time()
@@ -65,7 +65,7 @@ def put(environ: Mapping[str, str], profile: str, token: str, *, age: float = 0.
     with wired(found, environ) as wiring:
         wanted = found.profile(profile)
         live = LiveTicket.at(ticket, now, wiring.clock.monotonic())
-        wiring.cache(wanted).put(live, wanted.windows, fresh=fresh)
+        wiring.cache(wanted).put(live, wanted.windows)
 
 
 def whole_program(arguments: list[str], environ: Mapping[str, str]) -> tuple[int, str, str]:
@@ -139,7 +139,7 @@ def mostly(usual: T, other: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
     arguments=command_lines,
     made_under=variables,
     changed=mostly({}, changes),
-    tickets=mostly(dict.fromkeys(PROFILES, True), st.dictionaries(st.sampled_from(PROFILES), st.booleans())),
+    tickets=mostly(set(PROFILES), st.sets(st.sampled_from(PROFILES))),
     journal=mostly(False, st.booleans()),
     passed=mostly(0.0, st.sampled_from([1.0, LIFETIME - SOFT - 1, LIFETIME - SOFT, LIFETIME, -5.0])),
 )
@@ -150,7 +150,7 @@ def test_whatever_the_warm_path_answers_is_what_the_whole_program_would(
     arguments: list[str],
     made_under: dict[str, str],
     changed: dict[str, str],
-    tickets: dict[str, bool],
+    tickets: set[str],
     journal: bool,
     passed: float,
 ) -> None:
@@ -160,10 +160,10 @@ def test_whatever_the_warm_path_answers_is_what_the_whole_program_would(
     made_under = environ | {"BAO_ADDR": "https://127.0.0.1:1"} | made_under
     clock = Stopped()
     with clock.in_force():
-        for profile, fresh in tickets.items():
-            put(made_under, profile, f"token-of-{profile}", fresh=fresh)
+        for profile in tickets:
+            put(made_under, profile, f"token-of-{profile}")
         if tickets and journal:
-            (folder / "support-0123456789abcdef.journal").touch(0o600)
+            (folder / "0123456789abcdef-0123456789abcdef.journal").touch(0o600)
         clock.moment += passed
         used = made_under | changed
         text = warm.cached_output(arguments, used)
@@ -304,17 +304,19 @@ class TestMisses:
         put(environ, "support", "abc.def", age=LIFETIME - SOFT + 5)
         assert self.answer(environ) is None
 
-    def test_a_ticket_that_was_put_with_a_journal_waiting(self, environ: dict[str, str]) -> None:
-        put(environ, "support", "abc.def", fresh=False)
-        assert self.answer(environ) is None
-
-    def test_a_journal_that_waits_since(self, warmed: dict[str, str], host: Host) -> None:
-        """The refresh token in it is to be saved before anything else; another profile's is not ours to mind."""
-        folder = host.runtime / "vault-ticket"
-        (folder / "support-2-0123456789abcdef.journal").touch(0o600)
-        assert self.answer(warmed) is not None
-        (folder / "support-0123456789abcdef.journal").touch(0o600)
+    @pytest.mark.parametrize("place", ["runtime", "state"])
+    def test_a_journal_that_waits(self, warmed: dict[str, str], host: Host, place: str) -> None:
+        """Whatever its name says: the whole program prints the same ticket, then saves what is in it."""
+        folder = getattr(host, place) / "vault-ticket"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "0123456789abcdef-0123456789abcdef.journal").touch(0o600)
         assert self.answer(warmed) is None
+
+    def test_without_a_home_the_password_database_is_not_asked(self, host: Host) -> None:
+        """It may not answer for long; the whole program asks it with patience of its own."""
+        environ = {name: value for name, value in host.env().items() if name not in {"HOME", "XDG_CONFIG_HOME"}}
+        with mock.patch.object(password_database, "home", side_effect=AssertionError("asked")):
+            assert self.answer(environ) is None
 
     def test_a_store_that_could_not_save_what_it_got(self, warmed: dict[str, str], host: Host) -> None:
         """Its journal may be on the disk, where the warm path does not look: the next call has to be a cold one."""

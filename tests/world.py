@@ -13,20 +13,29 @@ from typing import Any
 
 from tests.fakes import CLIENT, FakeAuthServer, FakeEndpoint, FakeVault, SimClock, Time
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
+from vault_ticket_plugin.errors import VaultUnreachable
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.host.cache import Cache
 from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import ClientIdentity, Demand, Grant, Notes, Ticket
+from vault_ticket_plugin.places import Places
 from vault_ticket_plugin.refresh import grant_document, leased_path
-from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.carrier import InPlace, Patient
+from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.refresh.journal_entry import Entry
 from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.refresh.transaction import Transaction
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
 PROFILE = Profile.standard("support")._replace(client_id=CLIENT, token_url="https://api.test/token")
-GRANT_IDENTITY = "0123456789abcdef"
+# Our notes in a grant that nobody is at work on.
+ALWAYS_NOTED = {"format", "seeded_at", "seeded_version", "token"}
+ADDRESS = GrantAddress("0123456789abcdef", "d0c0d0c0d0c0d0c0", "https://vault.test")
+
+
+SEALED = VaultUnreachable("Vault at https://vault.test is sealed", "Unseal it, then try again.")
 
 
 class World:
@@ -110,19 +119,25 @@ class FakeHost:
         self.clock = SimClock(world.time, skew)
         self.state = world.folder / name / "state"
         self.runtime = Folder(str(world.folder / name / "run"))
-        self.journal = Journal(self.runtime, str(self.state))
+        self.places = Places(
+            runtime=(self.runtime.path,),
+            state=(str(self.state),),
+            fixed=(self.runtime.path, str(self.state)),
+            signposts=str(self.state),
+        )
+        self.journal = Journal(self.runtime, lambda: self.places)
         self.processes = 0
 
     def close(self) -> None:
         self.runtime.close()
 
-    def process(self, profile: Profile | None = None) -> FakeProcess:
+    def process(self, profile: Profile | None = None, address: GrantAddress = ADDRESS) -> FakeProcess:
         self.processes += 1
-        return FakeProcess(self, profile or self.world.profile, f"{self.name} (pid {self.processes})")
+        return FakeProcess(self, profile or self.world.profile, f"{self.name} (pid {self.processes})", address)
 
     def waiting(self) -> list[Entry]:
         """What is in this host's journal."""
-        return self.journal.waiting(self.world.profile.name, GRANT_IDENTITY)
+        return [found.entry for found in self.journal.look() if found.entry is not None]
 
     def forget(self) -> None:
         """Removes tickets and failures that are remembered here."""
@@ -132,27 +147,25 @@ class FakeHost:
 class FakeProcess:
     """What wiring.py would build for one command, over the fakes."""
 
-    def __init__(self, host: FakeHost, profile: Profile, holder: str) -> None:
+    def __init__(self, host: FakeHost, profile: Profile, holder: str, address: GrantAddress) -> None:
         self.host = host
         self.profile = profile
         self.store = host.world.vault.session(host.clock)
         self.endpoint = FakeEndpoint(host.world.server)
         self.cache = Cache(host.runtime, profile.name, "identity", "stamp", "signature", host.clock)
-        self.transaction = Transaction(
-            profile, self.store, self.endpoint, host.journal, holder, GRANT_IDENTITY, host.clock
-        )
+        self.transaction = Transaction(profile, self.store, self.endpoint, host.journal, holder, address, host.clock)
         self.issuer = Issuer(
             profile=profile,
             connect=lambda: self.store,
             transact=lambda: self.transaction,
+            carrier=InPlace,
             cache=self.cache,
             lock=HostLock(host.runtime, f"{profile.name}.lock"),
             journal=host.journal,
-            grant_key=GRANT_IDENTITY,
             clock=host.clock,
         )
         self.storing = StoreGrant(
-            profile, self.store, self.endpoint, host.journal, GRANT_IDENTITY, host.clock, self.cache.forget
+            profile, self.store, self.endpoint, host.journal, address, host.clock, self.cache.forget
         )
 
     @property
@@ -169,13 +182,22 @@ class FakeProcess:
     def ticket(self, min_ttl: float = 0.0, force: bool = False, timeout: float = 20.0) -> Ticket:
         return self.issuer.ticket(Demand(min_ttl, force), self.deadline(timeout)).ticket
 
+    def lose_vault(self, seconds: float = 1.0) -> None:
+        """From now on every call to Vault takes so long, and fails."""
+
+        def gone(call: str, path: str) -> None:  # noqa: ARG001
+            self.host.clock.sleep(seconds)
+            raise SEALED
+
+        self.store.before = gone
+
     def refresh(self, patient: bool = True, demand: Demand | None = None, timeout: float = 20.0) -> str:
         """The refresh transaction alone, after one look at the leased path."""
         deadline = self.deadline(timeout)
         seen = leased_path.look(self.store, self.profile, deadline)
-        live = self.transaction.refresh(seen, demand or Demand(), deadline, patient)
+        live = self.transaction.refresh(seen, demand or Demand(), deadline, patient, Patient())
         return live.ticket.access_token.reveal()
 
     def store_token(self, token: str, verify: bool = True) -> Ticket | None:
         """As `vault-ticket store`."""
-        return self.storing.store_token(Secret(token), ClientIdentity(CLIENT), verify, self.deadline())
+        return self.storing.store_token(Secret(token), ClientIdentity(CLIENT), verify, self.deadline(), Patient())

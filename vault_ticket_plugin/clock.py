@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from datetime import UTC, datetime
@@ -35,13 +34,10 @@ class Deadline(NamedTuple):
     at: float
     """By `clock.monotonic()`."""
     clock: Clock = HOST_CLOCK
-    last: float = math.inf
-    """What `at_least` never goes beyond."""
 
     @classmethod
-    def after(cls, seconds: float, clock: Clock = HOST_CLOCK, last: float = math.inf) -> Deadline:
-        now = clock.monotonic()
-        return cls(now + seconds, clock, now + last)
+    def after(cls, seconds: float, clock: Clock = HOST_CLOCK) -> Deadline:
+        return cls(clock.monotonic() + seconds, clock)
 
     def left(self) -> float:
         """Seconds until then; 0.0 when it has passed."""
@@ -52,12 +48,7 @@ class Deadline(NamedTuple):
 
     def within(self, seconds: float) -> Deadline:
         """The sooner of this deadline and `seconds` from now."""
-        return Deadline(min(self.at, self.clock.monotonic() + seconds), self.clock, self.last)
-
-    def at_least(self, seconds: float) -> Deadline:
-        """The later of this deadline and `seconds` from now, but not later than `last`."""
-        at = min(self.last, self.clock.monotonic() + seconds)
-        return Deadline(max(self.at, at), self.clock, self.last)
+        return Deadline(min(self.at, self.clock.monotonic() + seconds), self.clock)
 
     def backoff(self, initial: float, maximum: float) -> Backoff:
         """Pauses between tries until this deadline; bounds in seconds."""

@@ -57,6 +57,9 @@ NAMES = (
 # A Vault token; a proxy's password. Their values go into no file.
 SECRET_NAMES = frozenset({"BAO_TOKEN", "VAULT_TOKEN", *PROXY_NAMES})
 
+# Root's own folders, whose place needs no home.
+ROOT_RUNTIME, ROOT_STATE = "/run/vault-ticket", "/var/lib/vault-ticket"
+
 DEFAULT_PROFILE = "default"
 PROFILE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -84,21 +87,50 @@ def config_path(environ: Mapping[str, str]) -> str | None:
     named = environ.get("VAULT_TICKET_CONFIG")
     if named:
         return named
-    own = _xdg(environ, "XDG_CONFIG_HOME") or os.path.join(home(environ), ".config")
-    for folder in (own, "/etc"):
-        path = os.path.join(folder, "vault-ticket", "config.toml")
-        if os.path.exists(path):
+    for folder in (_own_config(environ), "/etc"):
+        path = os.path.join(folder, "vault-ticket", "config.toml") if folder else ""
+        if path and os.path.exists(path):
             return path
     return None
 
 
-def home(environ: Mapping[str, str]) -> str:
-    return environ.get("HOME") or os.path.expanduser("~")
+def _own_config(environ: Mapping[str, str]) -> str | None:
+    own = _xdg(environ, "XDG_CONFIG_HOME")
+    if own:
+        return own
+    folder = home(environ)
+    return os.path.join(folder, ".config") if folder else None
 
 
-def token_path(environ: Mapping[str, str]) -> str:
+def names_config(environ: Mapping[str, str]) -> bool:
+    """Whether `config_path` needs no look into the password database, which may take long."""
+    return any(environ.get(name, "").startswith("/") for name in ("HOME", "XDG_CONFIG_HOME")) or bool(
+        environ.get("VAULT_TICKET_CONFIG")
+    )
+
+
+def home(environ: Mapping[str, str]) -> str | None:
+    """HOME, else what the password database has; None if neither says."""
+    own = _home(environ)
+    if own:
+        return own
+    from vault_ticket_plugin import password_database
+
+    return password_database.home(os.geteuid())
+
+
+def token_path(environ: Mapping[str, str]) -> str | None:
     """Where the servers' own clients keep the token of a person's login."""
-    return environ.get(TOKEN_PATH) or os.path.join(home(environ), ".vault-token")
+    named = environ.get(TOKEN_PATH)
+    if named:
+        return os.path.abspath(named)
+    folder = home(environ)
+    return os.path.join(folder, ".vault-token") if folder else None
+
+
+def _home(environ: Mapping[str, str]) -> str:
+    path = environ.get("HOME", "")
+    return path if path.startswith("/") else ""
 
 
 def _xdg(environ: Mapping[str, str], name: str) -> str:
@@ -107,28 +139,52 @@ def _xdg(environ: Mapping[str, str], name: str) -> str:
     return path if path.startswith("/") else ""
 
 
+def _systemds(environ: Mapping[str, str], name: str) -> str:
+    """The first folder of systemd's RuntimeDirectory= or StateDirectory=."""
+    path = environ.get(name, "").partition(":")[0]
+    return path if path.startswith("/") else ""
+
+
 def runtime_path(environ: Mapping[str, str]) -> str:
     """The folder that memory keeps: locks, cached tickets, the journal while a save is under way."""
-    own = _xdg(environ, "XDG_RUNTIME_DIR")
-    if own:
-        return os.path.join(own, "vault-ticket")
-    given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd's RuntimeDirectory=
-    if given:
-        return given
-    if os.geteuid() == 0:
-        return "/run/vault-ticket"
-    login = f"/run/user/{os.geteuid()}"  # a login session that lost its environment: sudo, cron
-    return f"{login}/vault-ticket" if os.path.isdir(login) else f"/dev/shm/vault-ticket-{os.geteuid()}"  # noqa: S108 - Folder checks whose it is
+    return runtime_paths(environ)[0]
 
 
-def state_path(environ: Mapping[str, str]) -> str:
-    """The folder that a disk keeps: a journal that Vault could not take."""
-    own = _xdg(environ, "XDG_STATE_HOME")
-    if own:
-        return os.path.join(own, "vault-ticket")
+def runtime_paths(environ: Mapping[str, str]) -> list[str]:
+    """Those that this environment names, then those of this user under any environment."""
+    own, given = _xdg(environ, "XDG_RUNTIME_DIR"), _systemds(environ, "RUNTIME_DIRECTORY")
+    named = [os.path.join(own, "vault-ticket") if own else "", given]
+    return [path for path in named if path] + users_runtime_paths()
+
+
+def users_runtime_paths() -> list[str]:
+    """A login session's, which a call that lost its environment (sudo, cron) finds too, and the system's."""
+    user = os.geteuid()
+    login = [f"/run/user/{user}/vault-ticket"] if os.path.isdir(f"/run/user/{user}") else []
+    if user == 0:
+        return [ROOT_RUNTIME, *login]
+    return [*login, f"/dev/shm/vault-ticket-{user}"]  # noqa: S108 - Folder checks whose it is
+
+
+def state_path(environ: Mapping[str, str]) -> str | None:
+    """The folder that a disk keeps: a journal that Vault could not take. None if this environment names none."""
+    return next(iter(state_paths(environ)), None)
+
+
+def state_paths(environ: Mapping[str, str]) -> list[str]:
+    """Those that this environment names; places.py adds what the password database says."""
+    own, given = _xdg(environ, "XDG_STATE_HOME"), _systemds(environ, "STATE_DIRECTORY")
+    named = [os.path.join(own, "vault-ticket") if own else "", given]
     if os.geteuid() == 0:
-        return "/var/lib/vault-ticket"
-    return os.path.join(home(environ), ".local", "state", "vault-ticket")
+        named.append(ROOT_STATE)
+    elif _home(environ):
+        named.append(state_below(_home(environ)))
+    return [path for path in named if path]
+
+
+def state_below(folder: str) -> str:
+    """The state folder of a user with this home."""
+    return os.path.join(folder, ".local", "state", "vault-ticket")
 
 
 def environment_key(environ: Mapping[str, str], config: str | None) -> str:

@@ -10,6 +10,7 @@ VaultTicketError            70  anything that no class below names: our bug
 ├── EndpointUnavailable     75  the token endpoint is away or busy; the refresh token was not spent
 │   └── SpendInDoubt        75  the same, but the refresh token may have been spent
 ├── Busy                    75  another holder has the claim, and the caller's patience is over
+├── SpendEnded              75  the process that was refreshing was ended before it could say how that went
 ├── ProtocolError           76  the answer is not OAuth
 ├── VaultDenied             77  Vault says no to our token
 │   └── TokenRefused        77  the same, because it does not know it: wrong, expired or revoked
@@ -24,6 +25,7 @@ a command that can't be run.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -150,6 +152,11 @@ class Busy(VaultTicketError):
     http_status = 503
 
 
+class SpendEnded(VaultTicketError):
+    exit_code = 75
+    http_status = 503
+
+
 class ProtocolError(VaultTicketError):
     exit_code = 76
 
@@ -182,10 +189,24 @@ CLASSES: Mapping[str, type[VaultTicketError]] = {
     kind.__name__: kind
     for kind in (
         *(StoredDataInvalid, GrantMissing, VaultUnreachable, CasMismatch, SaveFailed, OutputLost),
-        *(EndpointUnavailable, SpendInDoubt, Busy, ProtocolError, VaultDenied, TokenRefused, GrantRejected),
+        *(EndpointUnavailable, SpendInDoubt, Busy, SpendEnded, ProtocolError, VaultDenied, TokenRefused, GrantRejected),
         *(ConfigError, ClientRejected, VaultTicketError),
     )
 }
+
+
+def bug(error: BaseException) -> VaultTicketError:
+    """What is told of an exception that is no error of ours. Its own text stays out: it may quote a value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "an unknown place"
+    if trace is not None:
+        place = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    return VaultTicketError(
+        f"this is a bug in vault-ticket: {type(error).__name__} at {place}",
+        "Please report it with this line and what `vault-ticket --version` prints.",
+    )
 
 
 def _printable(words: str) -> str:

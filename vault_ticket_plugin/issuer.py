@@ -21,17 +21,18 @@ from vault_ticket_plugin.errors import (
     ConfigError,
     EndpointUnavailable,
     GrantRejected,
-    StoredDataInvalid,
     VaultDenied,
     VaultTicketError,
     VaultUnreachable,
 )
 from vault_ticket_plugin.host.cache import Cache
 from vault_ticket_plugin.host.flight import Flight
-from vault_ticket_plugin.host.lock import HostLock
+from vault_ticket_plugin.host.lock import HeldLock, HostLock, Turn
 from vault_ticket_plugin.model import Demand, Freshness, LiveTicket, Ticket
 from vault_ticket_plugin.refresh import leased_path
+from vault_ticket_plugin.refresh.carrier import Carrier, Waiter, goes_on
 from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.settings.profile import Profile
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 # Between two looks at the cache while another process of this host is at work.
 QUEUE_INITIAL, QUEUE_MAX = 0.005, 0.1
+# For what an earlier run could not save, once its caller has its ticket. The lock is held as long.
+SETTLE_SECONDS = 3.0
 # How long Vault may keep a caller waiting who already has a usable ticket in hand.
 SOFT_PATIENCE = 3.0
 
@@ -58,11 +61,11 @@ class Issuer:
     """Brings Vault once it is needed."""
     transact: Callable[[], Transaction]
     """Brings what refreshes, likewise."""
+    carrier: Callable[[], Carrier]
+    """Brings who carries a spend, so that it outlives us."""
     cache: Cache
     lock: HostLock
     journal: Journal
-    grant_key: str
-    """Whose journal to look for."""
     clock: Clock
     flight: Flight[LiveTicket] = field(default_factory=Flight)
     ask_daemon: AskDaemon | None = None
@@ -84,14 +87,42 @@ class Issuer:
 
     def issue(self, demand: Demand, deadline: Deadline) -> LiveTicket:
         """The same in silence, for a caller that looks at the problem. It may live less than is asked for."""
-        return self.flight.share((demand.min_ttl, demand.force), lambda: self._issue(demand, deadline))
+        try:
+            return self.flight.share(
+                (demand.min_ttl, demand.force), lambda: self._issue(demand, deadline), deadline.left()
+            )
+        except TimeoutError:
+            raise goes_on() from None
 
     def replay(self, deadline: Deadline) -> None:
         """Bring what an earlier run could not save into Vault, unless another process here is at it."""
-        if self._journal_waits():
-            with self.lock.queued() as try_lock:
-                if try_lock():
-                    self._replay(self.connect(), deadline)
+        if self.journal.waits() and not self.daemon_only:
+            with self.lock.queued() as turn:
+                if turn.take():
+                    self.transact().settle(deadline)
+
+    def save_what_waits(self, deadline: Deadline) -> None:
+        """The same for a caller who wants something else: what fails is logged."""
+        try:
+            self.replay(deadline)
+        except VaultTicketError as error:
+            log.warning("a refresh token still waits on this host to be saved: %s. %s", error.message, error.hint)
+
+    def leave_saving_to_another(self) -> None:
+        """The same for a caller who has what it wants, and does not wait for it: at most once a second on this host."""
+        if not self.journal.waits() or self.daemon_only or not self.cache.look_is_due():
+            return
+        with self.lock.queued() as turn:
+            if not turn.take():
+                return
+
+            def job(_caller: Waiter) -> None:
+                self.transact().settle(Deadline.after(SETTLE_SECONDS, self.clock))
+
+            try:
+                self.carrier().carry(job, turn.hand_over(), Deadline.after(0.0, self.clock))
+            except VaultTicketError as error:
+                log.info("a refresh token waits on this host to be saved: %s", error.message)
 
     # -- the way of one call
 
@@ -103,9 +134,9 @@ class Issuer:
             return remembered
 
         # One process of this host goes on to Vault. The others queue, and use what it brings.
-        with self.lock.queued() as try_lock:
-            brought = self._queue(try_lock, demand, deadline)
-            return brought or self._ask(demand, deadline)
+        with self.lock.queued() as turn:
+            brought = self._queue(turn, demand, deadline)
+            return brought or self._ask(turn, demand, deadline)
 
     def _remembered(self, cached: LiveTicket | None, demand: Demand, waiting: bool = False) -> LiveTicket | None:
         """A ticket that needs no look at Vault. Raises what failed a moment ago if there is none.
@@ -118,7 +149,7 @@ class Issuer:
         if cached and level <= Freshness.SOFT and waiting:
             return cached
         settled = cached is not None and cached.unpublished is None and cached.problem is None
-        if cached and level == Freshness.FRESH and settled and not self._journal_waits():
+        if cached and level == Freshness.FRESH and settled:
             log.info("from this host's cache, good until %s", to_rfc3339(cached.ticket.expires_at))
             return cached
 
@@ -127,15 +158,14 @@ class Issuer:
             return None
         if cached and cached.usable(self.clock.monotonic()):
             return cached._replace(problem=failure)
-        nothing_kept = self.cache.folder is None or not self.cache.tickets
-        if nothing_kept and not isinstance(failure, VaultUnreachable | VaultDenied):
-            return None  # the leased path may have a usable ticket
+        if not isinstance(failure, VaultUnreachable | VaultDenied) and self.cache.look_is_due():
+            return None  # the leased path may have a usable ticket: another host's spend may have worked
         raise failure
 
-    def _queue(self, try_lock: Callable[[], bool], demand: Demand, deadline: Deadline) -> LiveTicket | None:
+    def _queue(self, turn: Turn, demand: Demand, deadline: Deadline) -> LiveTicket | None:
         """None once it is our turn, and nothing was brought meanwhile."""
         backoff = deadline.backoff(QUEUE_INITIAL, QUEUE_MAX)
-        while not try_lock():
+        while not turn.take():
             brought = self._remembered(self.cache.ticket(), demand, waiting=True)
             if brought is not None:
                 return brought
@@ -146,12 +176,12 @@ class Issuer:
                 )
         return self._remembered(self.cache.ticket(), demand)
 
-    def _ask(self, demand: Demand, deadline: Deadline) -> LiveTicket:
+    def _ask(self, turn: Turn, demand: Demand, deadline: Deadline) -> LiveTicket:
         """It is our turn: read where a ticket may be, then spend. What fails is remembered."""
         best = self._if_usable(self.cache.ticket())
         if self.ask_daemon is None or demand.force:
             self.connect()  # what can't even be begun is no failure to remember
-        known = None if demand.force else self.cache.failure()  # `_remembered` raised it, unless nothing is cached
+        known = None if demand.force else self.cache.failure()  # `_remembered` raised it, unless a look is due
         try:
             # May I read? Each source may bring a better one; the first that is enough ends it.
             heard = self._from_daemon(demand, self._patience(best, deadline))
@@ -166,7 +196,6 @@ class Issuer:
                     return best._replace(problem=nothing)
 
             store = self.connect()
-            self._replay(store, self._patience(best, deadline))
             if best is not None and not demand.refuses(best.ticket):
                 best = leased_path.publish_late(store, self.profile, best, self._patience(best, deadline))
             seen = leased_path.look(store, self.profile, self._patience(best, deadline))
@@ -176,32 +205,50 @@ class Issuer:
                 self._keep(best)
                 if self._is_enough(best, demand, Freshness.FRESH):
                     return self._done(best)
+        except VaultTicketError as error:
+            self._remember(error)
+            return self._instead(best, error)
 
-            # May I spend? Not again so soon after it has failed.
+        # May I spend? Not again so soon after it has failed. And is anything wrong? That keeps no usable ticket back.
+        try:
             if known is not None:
                 raise known
             patient = self._freshness(best, demand) > Freshness.SOFT
-            handed = self.transact().refresh(seen, demand, deadline, patient)
-
-        # Is anything wrong? That never keeps a usable ticket back.
+            return self._carry_out(seen, demand, deadline, patient, turn.hand_over(), self._patience(best, deadline))
         except VaultTicketError as error:
-            if not isinstance(error, Busy) and error is not known:
-                self.cache.remember(error)
-            if self._if_usable(best) is None or best is None:
-                raise
-            if isinstance(error, GrantRejected):  # the last one: from now on each call looks, and says so
-                self._keep(best._replace(problem=error))
-            return best._replace(problem=error)
+            return self._instead(best, error)
 
-        if handed.shared:
-            self._keep(handed)
-        return self._done(handed)
+    def _carry_out(
+        self,
+        seen: LeasedVersion,
+        demand: Demand,
+        deadline: Deadline,
+        patient: bool,
+        lock: HeldLock | None,
+        patience: Deadline,
+    ) -> LiveTicket:
+        """Spend, or get what another holder's spend brings. It goes on without us; we wait for it with `patience`.
+
+        What comes of it is remembered there, before we hear of it.
+        """
+
+        def job(caller: Waiter) -> LiveTicket:
+            try:
+                handed = self.transact().refresh(seen, demand, deadline, patient, caller)
+            except VaultTicketError as error:
+                self._remember(error)
+                raise
+            if handed.shared:
+                self._keep(handed)
+            return self._done(handed)
+
+        return self.carrier().carry(job, lock, patience)
 
     # -- its parts
 
     def _from_daemon(self, demand: Demand, deadline: Deadline) -> LiveTicket | None:
         """It would bring us no new ticket by force, nor save a journal of ours."""
-        if self.ask_daemon is None or demand.force or self._journal_waits():
+        if self.ask_daemon is None or demand.force or (self.journal.waits() and not self.daemon_only):
             return None
         return self.ask_daemon(demand.min_ttl, deadline)
 
@@ -217,6 +264,19 @@ class Issuer:
     def _if_usable(self, live: LiveTicket | None) -> LiveTicket | None:
         return live if live is not None and live.usable(self.clock.monotonic()) else None
 
+    def _instead(self, best: LiveTicket | None, error: VaultTicketError) -> LiveTicket:
+        """The best that there is, with what is wrong. Raises that if there is none any more."""
+        usable = self._if_usable(best)
+        if usable is None:
+            raise error
+        if isinstance(error, GrantRejected):  # the last one: from now on each call looks, and says so
+            self._keep(usable._replace(problem=error))
+        return usable._replace(problem=error)
+
+    def _remember(self, error: VaultTicketError) -> None:
+        if not isinstance(error, Busy):
+            self.cache.remember(error)
+
     def _newer(self, one: LiveTicket | None, other: LiveTicket | None) -> LiveTicket | None:
         """The one that lasts longer; `other` if they last alike."""
         if one is None or other is None:
@@ -227,31 +287,13 @@ class Issuer:
         return deadline if best is None else deadline.within(SOFT_PATIENCE)
 
     def _keep(self, live: LiveTicket) -> None:
-        # With a journal waiting, the next call shall look again, and bring it into Vault.
-        self.cache.put(live, self.profile.windows, fresh=not self._journal_waits())
+        self.cache.put(live, self.profile.windows)
 
     def _done(self, live: LiveTicket) -> LiveTicket:
         self.cache.clear_failure()
         level = self._freshness(live, Demand()).name.lower()
         log.info("found one that is good until %s (%s)", to_rfc3339(live.ticket.expires_at), level)
         return live
-
-    def _journal_waits(self) -> bool:
-        try:
-            return bool(self.journal.waiting(self.profile.name, self.grant_key))
-        except StoredDataInvalid:
-            return True  # replaying it will say so
-
-    def _replay(self, store: KvStore, deadline: Deadline) -> None:
-        """Nothing is spent on this host before what an earlier run could not save is in Vault."""
-        for entry in self.journal.waiting(self.profile.name, self.grant_key):
-            from vault_ticket_plugin.refresh import rotation
-
-            if rotation.replay(store, entry, deadline):
-                log.warning("a rotated refresh token, kept on this host until now, is saved in Vault")
-            else:
-                log.warning("a rotated refresh token is dropped: the grant was stored anew since")
-            self.journal.remove(entry)
 
 
 def check_min_ttl(ticket: Ticket, min_ttl: float) -> None:

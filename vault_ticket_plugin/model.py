@@ -227,6 +227,15 @@ class Refresh(NamedTuple):
     """The access token's fingerprint."""
 
 
+class Rotation(NamedTuple):
+    """The last time that a rotated token was saved: `fingerprint` names the token that took the place of `spent`."""
+
+    spent: str
+    fingerprint: str
+    at: float
+    """When the token endpoint had answered."""
+
+
 class Notes(NamedTuple):
     """What the grant document tells beside the refresh token: five notes, each None if there is nothing to tell."""
 
@@ -275,8 +284,11 @@ class Grant(NamedTuple):
     """All of it, so that a rewrite keeps what others put there."""
     notes: Notes = NO_NOTES
     seeded_at: float | None = None
-    rotated_to: str = ""
-    """Names the refresh token that a server's answer brought last. If it is another, a hand put ours there."""
+    """When a person put this token, or the one that it descends from, there; and …"""
+    seeded_version: int | None = None
+    """… in which version; None if an older program's notes don't say."""
+    rotation: Rotation | None = None
+    """How the token came there; None if a person put it there."""
     cached: bool = False
     """Whether a proxy on the way answered from memory: it may be stale."""
 

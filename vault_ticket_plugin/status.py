@@ -46,13 +46,13 @@ def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
 
 
 def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
-    wiring.issuer(profile).replay(deadline)
+    waits = _replay(wiring, profile, deadline)
     seen = leased_path.look(wiring.store, profile, deadline)
     ticket, now = seen.ticket, wiring.store.now()
     level = Freshness.EXPIRED if ticket is None else profile.windows.freshness(ticket, now)
 
     notes, problem = _grant_notes(wiring, profile, now, level > Freshness.SOFT, deadline)
-    problem = problem or (seen.live.problem if seen.live else None) or wiring.cache(profile).failure()
+    problem = problem or waits or (seen.live.problem if seen.live else None) or wiring.cache(profile).failure()
     claim = notes.claim if notes.claim is not None and notes.claim.until >= now else None
     refreshed = notes.refreshed
     return Report(
@@ -68,6 +68,20 @@ def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
         hint=problem.hint if problem else None,
         exit_code=problem.exit_code if problem and level == Freshness.EXPIRED else 0,
     )
+
+
+def _replay(wiring: Wiring, profile: Profile, deadline: Deadline) -> VaultTicketError | None:
+    """Why a refresh token that waits on this host for the profile's grant can't be saved; None if none does."""
+    try:
+        wiring.issuer(profile).replay(deadline)
+    except VaultTicketError as error:
+        return error
+    return None
+
+
+def waiting(wiring: Wiring) -> list[str]:
+    """What waits on this host to be saved, for whatever profile and server: a line each."""
+    return [found.line(wiring.clock.wall()) for found in wiring.journal.look()]
 
 
 def _grant_notes(

@@ -39,7 +39,7 @@ def cached_output(arguments: Sequence[str], environ: Mapping[str, str]) -> str |
     if plain is None or COMPLETION in environ:
         return None
     profile = environment.profile_name(environ, plain[0])
-    if not environment.is_profile_name(profile):
+    if not environment.is_profile_name(profile) or not environment.names_config(environ):
         return None
 
     config = environment.config_path(environ)
@@ -47,8 +47,8 @@ def cached_output(arguments: Sequence[str], environ: Mapping[str, str]) -> str |
     try:
         with Folder(environment.runtime_path(environ), create=False) as folder:
             text = folder.read(entry_name(profile, key))
-            if any(name.endswith(".journal") and name.rpartition("-")[0] == profile for name in folder.names()):
-                return None  # a refresh token that has to be saved before anything else
+            if _has_journal(folder.fd) or _has_journal(environment.state_path(environ)):
+                return None  # a refresh token that has to be saved, which the whole program does after it has answered
         lines = (text or "").split("\n")
         if lines[0] != MAGIC or lines[1] != config_version(config) or lines[2] != key:
             return None
@@ -65,6 +65,16 @@ def cached_output(arguments: Sequence[str], environ: Mapping[str, str]) -> str |
         if line.startswith(start):
             return line[len(start) :] + "\n"
     return None
+
+
+def _has_journal(folder: str | int | None) -> bool:
+    """Whether a refresh token waits there to be saved. A folder that is not there costs one call to the system."""
+    if folder is None:
+        return False
+    try:
+        return any(name.endswith(".journal") for name in os.listdir(folder))
+    except OSError:
+        return False
 
 
 def entry_name(profile: str, key: str) -> str:

@@ -23,13 +23,15 @@ from vault_ticket_plugin.host.cache import Cache, open_runtime
 from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import AskDaemon, Issuer
 from vault_ticket_plugin.model import Demand, LiveTicket, Ticket
+from vault_ticket_plugin.places import places
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import Settings
-from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.profile import DEFAULT_CLAIM_TIME, Profile
 
 if TYPE_CHECKING:
     from vault_ticket_plugin.ports import TokenEndpoint
+    from vault_ticket_plugin.refresh.carrier import Carrier
     from vault_ticket_plugin.refresh.transaction import Transaction
     from vault_ticket_plugin.vault.admin import Admin
     from vault_ticket_plugin.vault.kv import VaultStore
@@ -49,6 +51,8 @@ class Wiring:
     """Whether this host's cache of tickets is read and written."""
     clock: Clock = HOST_CLOCK
     emit: EventSink = discard
+    one_shot: bool = False
+    """Whether this is a command that ends soon, in its main thread: a spend then gets a process of its own."""
 
     @cached_property
     def runtime(self) -> Folder | None:
@@ -56,7 +60,7 @@ class Wiring:
 
     @cached_property
     def journal(self) -> Journal:
-        return Journal(self.runtime, environment.state_path(self.environ))
+        return Journal(self.runtime, lambda: places(self.environ))
 
     @cached_property
     def session(self) -> VaultSession:
@@ -70,6 +74,33 @@ class Wiring:
         from vault_ticket_plugin.vault.kv import VaultStore
 
         return VaultStore(self.session)
+
+    @cached_property
+    def carrier(self) -> Carrier:
+        if not self.one_shot:
+            from vault_ticket_plugin.host.background import InThread
+
+            return InThread()
+
+        from vault_ticket_plugin.host.detached import Detached, Needs
+
+        return Detached(Needs(self._descriptors, self._hand_over, self._end, self.claim_seconds))
+
+    @cached_property
+    def claim_seconds(self) -> float:
+        """How long a claim of ours lasts at most, and so a spend that nobody waits for any more."""
+        return max([one.claim_time for one in self.settings.profiles.values()], default=DEFAULT_CLAIM_TIME)
+
+    def _descriptors(self) -> list[int]:
+        """What a process needs that spends for us."""
+        folder = self.runtime
+        kept = [] if folder is None else [folder.fd]
+        return kept + (self.session.descriptors() if "session" in self.__dict__ else [])
+
+    def _hand_over(self) -> None:
+        """A process has login and connections from now on."""
+        if "session" in self.__dict__:
+            self.session.hand_over()
 
     def admin(self, deadline: Deadline) -> Admin:
         from vault_ticket_plugin.vault.admin import Admin
@@ -118,10 +149,10 @@ class Wiring:
             profile=profile,
             connect=lambda: self.store,
             transact=functools.cache(lambda: self._transaction(profile)),
+            carrier=lambda: self.carrier,
             cache=self.cache(profile),
             lock=HostLock(self.runtime, f"{profile.name}-{grant_key}.lock"),
             journal=self.journal,
-            grant_key=grant_key,
             clock=self.clock,
             ask_daemon=self.ask_daemon(profile),
             daemon_only=not self.settings.vault.address,
@@ -136,7 +167,7 @@ class Wiring:
             endpoint=self.endpoint(profile),
             journal=self.journal,
             holder=self.holder,
-            grant_key=self.settings.grant_key(profile),
+            address=self.settings.grant_address(profile),
             clock=self.clock,
             emit=self.emit,
         )
@@ -156,6 +187,11 @@ class Wiring:
 
     def close(self) -> None:
         """End what was begun; a token that a login brought is taken back."""
+        if "carrier" in self.__dict__:
+            self.carrier.finish()
+        self._end()
+
+    def _end(self) -> None:
         if "session" in self.__dict__:
             with contextlib.suppress(VaultTicketError):
                 self.session.revoke_own_login(Deadline.after(REVOKE_SECONDS, self.clock))
@@ -165,8 +201,11 @@ class Wiring:
 
 
 @contextlib.contextmanager
-def wired(settings: Settings, environ: Mapping[str, str], cached: bool = True) -> Iterator[Wiring]:
-    wiring = Wiring(settings, environ, cached)
+def wired(
+    settings: Settings, environ: Mapping[str, str], cached: bool = True, one_shot: bool = True
+) -> Iterator[Wiring]:
+    """For a command. `one_shot` False: not in its main thread, or for longer than one ticket."""
+    wiring = Wiring(settings, environ, cached, one_shot=one_shot)
     try:
         yield wiring
     finally:

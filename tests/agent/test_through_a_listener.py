@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import SimClock, Time
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.settings.load import load_settings
 from vault_ticket_plugin.settings.vault import Auth
@@ -55,14 +53,3 @@ def test_the_environment_tells_one_way_from_the_other() -> None:
     assert environment.environment_key({}, None) != environment.environment_key(
         {"VAULT_TICKET_AGENT": "unix:///a"}, None
     )
-
-
-def test_the_last_moment_of_a_deadline() -> None:
-    """A caller's patience may be outstayed to save what came, but not beyond the last moment."""
-    clock = SimClock(Time())
-    deadline = Deadline.after(20, clock, last=27)
-    clock.sleep(19)
-    assert deadline.at_least(3).left() == 3
-    clock.sleep(6)
-    assert deadline.at_least(3).left() == deadline.within(60).at_least(3).left() == 2
-    assert Deadline.after(1, clock).at_least(500).left() == 500

@@ -60,11 +60,11 @@ class Ground:
     def _make_hosts(self) -> None:
         names = ("warm", "forced", "scripted", "kept", "herd")
         profiles = {name: {"client_id": CLIENT, "token_url": self.api.token_url} for name in names}
-        self.host = Host(self.folder / "host")
+        self.host = Host(self.folder / "host", apart=False)
         self.host.environ = {**self.bao.env, "VAULT_TOKEN": self.bao.token_for("ticket-refresher", ttl="2h")}
         self.host.configure({"profiles": profiles})
         role_id, secret_id = self.bao.enable_approle("helper", ["ticket-refresher"], token_type="batch", token_ttl="5m")
-        self.approle = Host(self.folder / "approle")
+        self.approle = Host(self.folder / "approle", apart=False)
         self.approle.environ = dict(self.bao.env)
         file = self.approle.secret_file("secret_id", secret_id)
         auth = {"method": "approle", "role_id": role_id, "secret_id_file": str(file)}
@@ -72,7 +72,7 @@ class Ground:
 
     def store(self, profile: str) -> None:
         """A grant of its own, proven and so published once, by an operator on a host of his own."""
-        host = Host(self.folder / "operator")
+        host = Host(self.folder / "operator", apart=False)
         host.environ = {**self.bao.env, "VAULT_TOKEN": self.bao.token_for("ticket-operator", ttl="5m")}
         host.configure(self.host.config_file.read_text())
         done = host.run("store", profile, stdin=self.api.issue_grant(CLIENT), command=self._vault_ticket)

@@ -105,7 +105,7 @@ class Place:
             self.bao.write(f"secret/data/ticket/{name}/grant", {"data": grant})
 
     def daemon(self, name: str, **daemon: Any) -> Daemon:
-        host = Host(self.folder / name)
+        host = Host(self.folder / name, apart=False)
         host.environ = {**self.bao.env, "VAULT_TOKEN": self.bao.token_for("ticket-refresher", ttl="2h")}
         listen = [f"unix:{socket_of(host)}", *daemon.pop("listen", [])]
         tables = {"daemon": {"listen": listen, "rate": 1_000_000} | daemon}

@@ -28,6 +28,7 @@ from vault_ticket_plugin.events import Event, Kind
 from vault_ticket_plugin.model import ClientIdentity, Demand, TokenResponse
 from vault_ticket_plugin.oauth import token_response
 from vault_ticket_plugin.refresh import leased_path
+from vault_ticket_plugin.refresh.carrier import Patient
 from vault_ticket_plugin.secret import Secret
 
 PRINT = "0123456789abcdef"
@@ -365,7 +366,7 @@ def test_no_token_is_ever_written(
         deadline = process.deadline()
         with contextlib.suppress(VaultTicketError):
             seen = leased_path.look(process.store, process.profile, deadline)
-            transaction.refresh(seen, Demand(), deadline, True)
+            transaction.refresh(seen, Demand(), deadline, True, Patient())
     finally:
         audit.close()
         world.close()

@@ -157,7 +157,7 @@ def test_logins_and_folders_are_mounted_where_they_are_looked_for(settings: Sett
         assert environment.config_path(environ) == "/etc/vault-ticket/config.toml"
         assert found["/etc/vault-ticket"]["readOnly"] is True
         assert str(Path(settings.vault.auth.jwt_file or "").parent) in found
-        for path in (environment.runtime_path(environ), environment.state_path(environ)):
+        for path in (environment.runtime_path(environ), environment.state_path(environ) or ""):
             above = [folder for folder in found if Path(path).is_relative_to(folder) and folder != path]
             assert above, f"nothing is mounted above {path}"  # a volume's own folder is not ours alone
             assert not found[above[0]].get("readOnly")
@@ -170,7 +170,7 @@ def test_what_a_cron_job_s_pod_leaves_is_found_by_the_next() -> None:
     environ = variables() | {each["name"]: each["value"] for each in container["env"]}
     (state,) = (volume for volume in pod["volumes"] if "persistentVolumeClaim" in volume)
     (path,) = (each["mountPath"] for each in container["volumeMounts"] if each["name"] == state["name"])
-    for folder in (environment.runtime_path(environ), environment.state_path(environ)):
+    for folder in (environment.runtime_path(environ), environment.state_path(environ) or ""):
         assert folder.startswith(f"{path}/")
     assert (
         state["persistentVolumeClaim"]["claimName"] == one("cronjob.yaml", "PersistentVolumeClaim")["metadata"]["name"]

@@ -167,6 +167,7 @@ def test_a_rotated_token_that_vault_could_not_take_is_there_as_soon_as_it_can(
         if disk != "works":
             site.helper.state.rmdir()
             site.helper.state.write_text("a file where the folder should be")
+            (site.helper.home / ".local").touch()  # nor is there one that follows from the user alone
         wait_until(lambda: emulator.stats().refreshes == 1, "the spend")
         server.seal()
         loud = "It is kept in" if disk == "works" else "could not be saved"

@@ -1,5 +1,6 @@
 """Many hosts with one profile, under the helper's policy: each has folders and perhaps a configuration of its own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from tests.e2e.site import CLIENT, Site
 from tests.support.bao import Server
-from tests.support.cli import Host, Result, finish
+from tests.support.cli import USERS_FOLDERS, Host, Result, finish
 from tests.support.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +43,17 @@ class Fleet(Site):
         return self.host(name).start("get", self.profile, "--format", "token", *more)
 
     def crash(self, name: str, moment: str, env: Mapping[str, str] | None = None) -> Result:
-        """A `get` on that host that dies by SIGKILL at this moment (tests/support/crash.py)."""
+        """A `get` on that host whose spend dies by SIGKILL at this moment (tests/support/crash.py)."""
+        return finish(self.start_crash(name, moment, env or {}))
+
+    def start_crash(self, name: str, moment: str, env: Mapping[str, str]) -> "subprocess.Popen[str]":
         command = ["-m", "tests.support.crash", moment, "get", self.profile, "--format", "token"]
-        more = {"PYTHONPATH": str(ROOT)} | dict(env or {})
-        return self.host(name).run(*command, env=more, command=sys.executable)
+        more = {"PYTHONPATH": f"{ROOT}{os.pathsep}{USERS_FOLDERS}"} | dict(env)
+        return self.host(name).start(*command, env=more, command=sys.executable, group=True)
+
+    def signal(self, name: str, moment: str, number: int, whom: str) -> Result:
+        """A `get` on that host that gets this signal while its spend is at this moment; the spend does not."""
+        return self.crash(name, moment, {"CRASH_SIGNAL": str(int(number)), "CRASH_WHOM": whom})
 
     def journals(self, name: str) -> list[Path]:
         """What waits on that host, in memory and on disk."""

@@ -1,8 +1,11 @@
 """SIGKILL at every boundary of the refresh transaction, over a real server; rotation with reuse detection is on.
 
-Afterwards the next `get` succeeds by itself, on the same host and on another one, once the dead one's claim is over.
+First to the process that spends. Afterwards the next `get` succeeds by itself, on the same host and on another one,
+once the dead one's claim is over.
 The one exception is declared: where the server has rotated the token and nobody but the dead process knows the new
 one, and the server has no grace, the grant is dead, and whoever finds that out names the host to look at.
+
+Then to the command that waits for it, and every other signal that ends one: that loses nothing.
 """
 
 import signal
@@ -15,6 +18,8 @@ from tests.e2e.fleet import Fleet, ends
 from tests.support.bao import DevServer
 from tests.support.crash import STEPS
 from tests.support.emulator import Emulator
+from tests.support.process import wait_until
+from vault_ticket_plugin.errors import SpendEnded
 
 MOMENTS = [*(f"before:{step}" for step in STEPS), f"after:{STEPS[-1]}"]
 # The server has answered, and the answer has not reached the journal: nobody has the new token.
@@ -37,7 +42,12 @@ def crash_two(fleet: Callable[[str], Fleet], moment: str) -> list[Fleet]:
     """The same crash on web-1 of two sites of their own: one for each host that asks next."""
     sites = [fleet("same"), fleet("other")]
     for site in sites:
-        assert site.crash("web-1", moment).code == -signal.SIGKILL
+        result = site.crash("web-1", moment)
+        if moment == "before:look":  # that is the command itself
+            assert result.code == -signal.SIGKILL
+        elif moment != f"after:{STEPS[-1]}":
+            assert result.code == SpendEnded.exit_code
+            assert "was ended before it had finished" in result.err
     return sites
 
 
@@ -116,3 +126,40 @@ def pid_of_the_dead(site: Fleet) -> str:
     """As the doubt that the next holder noted has it."""
     holder: str = site.notes()["in_doubt"]["holder"]
     return holder.partition("(pid ")[2].partition(",")[0]
+
+
+# -- the command that waits
+
+
+ENDING = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+# The command is past its own part: a process spends.
+CARRIED = MOMENTS[MOMENTS.index("before:read") :]
+
+
+def check_nothing_is_lost(site: Fleet, moment: str) -> None:
+    """The spend has gone on, or had not begun. Whichever it was, one request is all it takes."""
+    site.assert_good(site.get_at("web-1"))
+    wait_until(lambda: "claim" not in site.notes(), "the claim's release")
+    assert site.has_the_newest_token()
+    assert site.journals("web-1") == []
+    stats = site.api.stats()
+    assert (stats.reuses, stats.refreshes) == (0, 1), moment
+
+
+@pytest.mark.parametrize("moment", CARRIED)
+@pytest.mark.parametrize("whom", ["command", "group"])
+def test_a_killed_command_does_not_end_the_spend(fleet: Callable[[str], Fleet], moment: str, whom: str) -> None:
+    site = fleet("killed")
+    site.signal("web-1", moment, signal.SIGKILL, whom)
+    check_nothing_is_lost(site, moment)
+
+
+@pytest.mark.parametrize("moment", ["before:claim", "before:answer", "before:save", "before:release"])
+@pytest.mark.parametrize("number", ENDING[1:])
+def test_a_command_told_to_end_ends_by_that_signal_and_the_spend_goes_on(
+    fleet: Callable[[str], Fleet], number: signal.Signals, moment: str
+) -> None:
+    site = fleet("told")
+    result = site.signal("web-1", moment, number, "group")
+    assert (result.code, result.out) == (-number, "")
+    check_nothing_is_lost(site, moment)

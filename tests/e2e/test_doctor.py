@@ -18,8 +18,9 @@ from tests.support.emulator import Emulator
 from tests.support.grants import jwt
 from tests.support.process import free_port, wait_until
 from tests.support.tls import loopback_certificate
+from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.model import ClientIdentity
-from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.journal_entry import Entry, text_of
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import load_settings
 
@@ -185,6 +186,7 @@ def test_a_runtime_folder_that_can_not_be_made(well: Site) -> None:
 
 def test_a_state_folder_that_can_not_be_made(well: Site) -> None:
     well.helper.environ["XDG_STATE_HOME"] = str(well.helper.secret_file("file", "") / "state")
+    (well.helper.home / ".local").touch()  # nor is there one that follows from the user alone
     _, found = doctor(well.helper, well.profile)
     assert wrong(found) == {"journal": "warn"}
     assert "in memory only" in found["journal"]["message"]
@@ -215,7 +217,8 @@ def test_a_journal_that_waits(well: Site, place: str) -> None:
         version=1,
     )
     folder = well.helper.runtime if place == "runtime" else well.helper.state
-    Journal(None, str(folder / "vault-ticket")).write(entry)
+    with Folder(str(folder / "vault-ticket")) as kept:
+        kept.write(entry.name, text_of(entry))
     code, found = doctor(well.helper, well.profile)
     assert (code, wrong(found)) == (74, {"journal": "fail"})
     assert f"vault-ticket get {well.profile}" in found["journal"]["hint"]

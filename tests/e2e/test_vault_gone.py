@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.emulator import Emulator
 from tests.support.process import wait_until
 
 # The answer comes 1.5 s after the token was spent: time for the test to act. What Vault can't take in 5 s goes to disk.
-TIMES = {"request_timeout": "3s", "claim_time": "5s"}
+TIMES: dict[str, Any] = {"request_timeout": "3s", "claim_time": "5s"}
 DELAY = 1.5
 
 
@@ -63,6 +64,42 @@ def lose_vault(fleet: Fleet, server: DiskServer, how: str) -> Result:
     return finish(process)
 
 
+def test_a_store_that_vault_did_not_take_is_saved_by_what_its_hint_says(gone: Fleet, server: DiskServer) -> None:
+    given = store_while_vault_is_lost(gone, server)
+    back(server)
+    done = gone.operator.run("status")
+    assert "is saved in Vault" in done.err
+    assert gone.refresh_token() == gone.api.newest(given)
+    gone.assert_good(gone.get_at("web-1", "--force"))
+    assert gone.api.stats().reuses == 0
+
+
+def test_a_store_that_vault_did_not_take_may_be_said_again(gone: Fleet, server: DiskServer) -> None:
+    """The given token is spent, and this host knows by which one."""
+    given = store_while_vault_is_lost(gone, server)
+    back(server)
+    gone.store(given)
+    assert gone.refresh_token() == gone.api.newest(given)
+    assert list(gone.operator.folder.rglob("*.journal")) == []
+    assert gone.api.stats().reuses == 0
+
+
+def store_while_vault_is_lost(fleet: Fleet, server: DiskServer) -> str:
+    """What a person gave to `store`, which ended with 74 and the place of what it was rotated to."""
+    fleet.configure(fleet.operator, **TIMES)
+    given, spent = fleet.api.issue_grant(CLIENT), fleet.api.stats().refreshes
+    fleet.api.behaviour.delay = DELAY
+    token = fleet.operator.secret_file("given", given)
+    process = fleet.operator.start("store", fleet.profile, "--file", str(token))
+    wait_until(lambda: fleet.api.stats().refreshes > spent, "the spend")
+    fleet.api.behaviour.delay = 0
+    server.seal()
+    done = finish(process)
+    assert done.code == 74, done.err
+    assert "vault-ticket status" in done.err
+    return given
+
+
 @pytest.mark.parametrize("command", ["status", "get", "revoke"])
 def test_what_a_sealed_vault_could_not_take_waits_on_disk_and_any_command_brings_it_there(
     gone: Fleet, server: DiskServer, command: str
@@ -108,6 +145,7 @@ def test_where_the_disk_does_not_take_it_either_it_is_74(gone: Fleet, server: Di
     state = gone.host("web-1").state
     state.rmdir()
     state.write_text("a file where the folder should be")
+    (gone.host("web-1").home / ".local").touch()  # nor is there one that follows from the user alone
     result = lose_vault(gone, server, "sealed")
     assert (result.code, result.out) == (74, "")
     (journal,) = gone.host("web-1").runtime.rglob("*.journal")

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.test_issuer import SEALED, lose_vault_after_the_answer, sealed
-from tests.world import FakeProcess, World
+from tests.test_issuer import lose_vault_after_the_answer, sealed
+from tests.world import SEALED, FakeProcess, World
 from vault_ticket_plugin import errors
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
 from vault_ticket_plugin.daemon.http_api.problem import failed

@@ -20,8 +20,8 @@ HOLDER = """
 import sys
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.host.lock import HostLock
-with Folder(sys.argv[1]) as folder, HostLock(folder, sys.argv[2]).queued() as try_lock:
-    print(try_lock(), flush=True)
+with Folder(sys.argv[1]) as folder, HostLock(folder, sys.argv[2]).queued() as turn:
+    print(turn.take(), flush=True)
     sys.stdin.read()
 """
 
@@ -57,11 +57,11 @@ def said(process: "subprocess.Popen[str]") -> str:
 def test_one_process_at_a_time_has_it(folder: Folder, start: Callable[[], "subprocess.Popen[str]"]) -> None:
     holder = start()
     assert said(holder) == "True"
-    with HostLock(folder, NAME).queued() as try_lock:
-        assert try_lock() is False
+    with HostLock(folder, NAME).queued() as turn:
+        assert turn.take() is False
         assert said(start()) == "False"
         holder.communicate("")
-        assert try_lock() is True
+        assert turn.take() is True
         assert said(start()) == "False"
     assert said(start()) == "True"
 
@@ -69,43 +69,43 @@ def test_one_process_at_a_time_has_it(folder: Folder, start: Callable[[], "subpr
 def test_sigkill_releases_it(folder: Folder, start: Callable[[], "subprocess.Popen[str]"]) -> None:
     holder = start()
     assert said(holder) == "True"
-    with HostLock(folder, NAME).queued() as try_lock:
-        assert try_lock() is False
+    with HostLock(folder, NAME).queued() as turn:
+        assert turn.take() is False
         holder.kill()
-        wait_until(try_lock, "the killed holder's lock")
+        wait_until(turn.take, "the killed holder's lock")
 
 
 def test_two_in_one_process_exclude_each_other(folder: Folder) -> None:
     with HostLock(folder, NAME).queued() as first, HostLock(folder, NAME).queued() as second:
-        assert (first(), second()) == (True, False)
+        assert (first.take(), second.take()) == (True, False)
 
 
 def test_other_names_are_other_locks(folder: Folder) -> None:
     with HostLock(folder, NAME).queued() as first, HostLock(folder, "other.lock").queued() as second:
-        assert (first(), second()) == (True, True)
+        assert (first.take(), second.take()) == (True, True)
 
 
 def test_an_error_inside_releases_it(folder: Folder) -> None:
     def fail() -> None:
-        with HostLock(folder, NAME).queued() as try_lock:
-            assert try_lock()
+        with HostLock(folder, NAME).queued() as turn:
+            assert turn.take()
             raise RuntimeError("inside")
 
     with pytest.raises(RuntimeError, match="inside"):
         fail()
-    with HostLock(folder, NAME).queued() as try_lock:
-        assert try_lock()
+    with HostLock(folder, NAME).queued() as turn:
+        assert turn.take()
 
 
 def test_a_child_process_does_not_keep_it(folder: Folder) -> None:
     """`exec` runs a program for hours; the lock is not its."""
-    with HostLock(folder, NAME).queued() as try_lock:
-        assert try_lock()
+    with HostLock(folder, NAME).queued() as turn:
+        assert turn.take()
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
     try:
-        with HostLock(folder, NAME).queued() as try_lock:
+        with HostLock(folder, NAME).queued() as turn:
             # The system closes the child's copy while it starts.
-            wait_until(try_lock, "the lock, with the child still running")
+            wait_until(turn.take, "the lock, with the child still running")
             assert child.poll() is None
     finally:
         child.kill()
@@ -125,14 +125,14 @@ def test_the_file_is_only_ours_and_stays(folder: Folder) -> None:
 
 def test_without_a_folder_it_is_always_free() -> None:
     with HostLock(None, NAME).queued() as first, HostLock(None, NAME).queued() as second:
-        assert (first(), second()) == (True, True)
+        assert (first.take(), second.take()) == (True, True)
 
 
 def test_where_no_file_can_be_made_it_is_free_and_said(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     """Vault's claim still holds; a full or broken runtime folder must not end every call."""
     os.symlink("nowhere", Path(folder.path) / NAME)
-    with HostLock(folder, NAME).queued() as try_lock:
-        assert try_lock()
+    with HostLock(folder, NAME).queued() as turn:
+        assert turn.take()
     assert "do not queue" in caplog.text
 
 

@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.world import ALWAYS_NOTED
 from vault_ticket_plugin.clock import from_rfc3339
 from vault_ticket_plugin.errors import GrantMissing, StoredDataInvalid
-from vault_ticket_plugin.model import Claim, ClientIdentity, Document, Doubt, Grant, Location, Notes, Refresh, Rejection
+from vault_ticket_plugin.model import (
+    Claim,
+    ClientIdentity,
+    Document,
+    Doubt,
+    Grant,
+    Location,
+    Notes,
+    Refresh,
+    Rejection,
+    Rotation,
+)
 from vault_ticket_plugin.refresh import grant_document
 from vault_ticket_plugin.secret import Secret
 
@@ -19,6 +31,7 @@ CLAIM = Claim("id-1", "web-1 (pid 7)", NOW + 16, "f" * 16, NOW)
 DOUBT = Doubt("f" * 16, "web-1 (pid 7)", NOW)
 REJECTION = Rejection("e" * 16, "invalid_grant", NOW, "web-2 (pid 8)")
 REFRESH = Refresh(NOW, NOW + 3600, "web-1 (pid 7)", "d" * 16)
+ROTATION = Rotation(Secret("a-1").fingerprint(), Secret("a-2").fingerprint(), NOW)
 
 
 def read(data: Mapping[str, Any] | None, version: int = 3) -> Grant:
@@ -109,7 +122,7 @@ def test_a_note_that_is_not_given_is_taken_out() -> None:
     noted = grant_document.with_notes(read({"refresh_token": "a-1"}), Notes(claim=CLAIM, doubt=DOUBT))
     assert set(grant_document.with_notes(noted, Notes(doubt=DOUBT)).document[grant_document.NOTES_KEY]) == {
         "in_doubt",
-        "seeded_at",
+        *ALWAYS_NOTED,
     }
 
 
@@ -133,7 +146,7 @@ values = st.recursive(
 def test_keys_of_others_survive_every_rewrite(others: dict[str, Any]) -> None:
     grant = read({**others, "refresh_token": "a-1", "client_id": "4711"})
     claimed = grant_document.with_notes(grant, Notes(claim=CLAIM))
-    rotated = grant_document.with_token(claimed, Secret("a-2"))
+    rotated = grant_document.with_token(claimed, Secret("a-2"), ROTATION)
     freed = grant_document.with_notes(rotated, Notes(refreshed=REFRESH))
     found = {key: value for key, value in freed.document.items() if key != grant_document.NOTES_KEY}
     assert found == {**others, "refresh_token": "a-2", "client_id": "4711"}
@@ -166,18 +179,23 @@ def test_a_rotated_token_takes_what_was_noted_of_the_old_one_with_it() -> None:
         read({"refresh_token": "a-1"}),
         Notes(claim=CLAIM, doubt=DOUBT, rejection=REJECTION, not_before=NOW, refreshed=REFRESH),
     )
-    rotated = grant_document.with_token(noted, Secret("a-2"))
+    rotated = grant_document.with_token(noted, Secret("a-2"), ROTATION)
     assert rotated.document["refresh_token"] == "a-2"
-    assert set(rotated.document[grant_document.NOTES_KEY]) == {"claim", "refreshed", "seeded_at", "rotated_to"}
+    assert set(rotated.document[grant_document.NOTES_KEY]) == {"claim", "refreshed", "rotated", *ALWAYS_NOTED}
     assert rotated.notes == Notes(claim=CLAIM, refreshed=REFRESH)
 
 
 def test_a_seed_has_nothing_of_what_was_there() -> None:
-    assert grant_document.new_document(Secret("a-1"), None, NOW) == {
+    assert grant_document.new_document(Secret("a-1"), None, NOW, 4) == {
         "refresh_token": "a-1",
-        grant_document.NOTES_KEY: {"seeded_at": "2027-01-15T08:00:00Z"},
+        grant_document.NOTES_KEY: {
+            "format": 1,
+            "seeded_at": "2027-01-15T08:00:00Z",
+            "seeded_version": 5,
+            "token": Secret("a-1").fingerprint(),
+        },
     }
-    assert grant_document.new_document(Secret("a-1"), ClientIdentity("4711"), NOW)["client_id"] == "4711"
+    assert grant_document.new_document(Secret("a-1"), ClientIdentity("4711"), NOW, 4)["client_id"] == "4711"
 
 
 def test_a_grant_shows_no_token() -> None:

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.world import ADDRESS
 from vault_ticket_plugin.errors import SaveFailed, StoredDataInvalid, VaultUnreachable
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.model import ClientIdentity, Location
-from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.places import Places
+from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.refresh.journal_entry import Entry, text_of
 from vault_ticket_plugin.secret import Secret
 
 MARK = "m4rk3d-rotated-token"
@@ -23,13 +26,15 @@ CAUSE = VaultUnreachable("Vault is sealed", "Unseal it.")
 ENTRY = Entry(
     kind="rotation",
     profile="support",
-    grant="0123456789abcdef",
+    grant=ADDRESS.key,
     where=Location("secret", "ticket/support/grant"),
     spent="fedcba9876543210",
     refresh_token=Secret(MARK),
     client=None,
     at=1_800_000_000.5,
     version=7,
+    document=ADDRESS.document,
+    server=ADDRESS.server,
 )
 SEED = ENTRY._replace(kind="seed", client=ClientIdentity("4711"))
 
@@ -47,11 +52,23 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(runtime: Folder, state: Path) -> Journal:
-    return Journal(runtime, str(state))
+    return journal_of(runtime, state)
+
+
+def journal_of(runtime: Folder | None, state: Path, *more: Path) -> Journal:
+    """One whose folders all follow from the user; `more` are tried where `state` does not take it."""
+    memory = (runtime.path,) if runtime is not None else ()
+    disk = (str(state), *map(str, more))
+    return Journal(runtime, lambda: Places(memory, disk, (*memory, *disk), str(state)))
 
 
 def waiting(journal: Journal) -> list[Entry]:
-    return journal.waiting(ENTRY.profile, ENTRY.grant)
+    """What waits; the first that can't be read is an error."""
+    found = journal.look()
+    for one in found:
+        if one.entry is None:
+            raise one.trouble()
+    return [one.entry for one in found if one.entry is not None]
 
 
 def files(*folders: Path) -> list[Path]:
@@ -89,25 +106,129 @@ def test_what_vault_does_not_take_moves_to_the_disk_and_is_told_loudly(
 def test_another_process_finds_it(journal: Journal, tmp_path: Path, state: Path) -> None:
     journal.keep(ENTRY, CAUSE)
     with Folder(str(tmp_path / "run")) as again:
-        assert waiting(Journal(again, str(state))) == [ENTRY]
-    assert waiting(Journal(None, str(state))) == [ENTRY]
+        assert waiting(journal_of(again, state)) == [ENTRY]
+    assert waiting(journal_of(None, state)) == [ENTRY]
 
 
-def test_an_entry_belongs_to_its_profile_and_its_grant(journal: Journal) -> None:
-    journal.write(ENTRY)
-    assert journal.waiting("support", "another grant") == []
-    assert journal.waiting("other", ENTRY.grant) == []
-    assert journal.waiting("supp", f"ort-{ENTRY.grant}") == []
+def test_a_file_is_named_by_what_was_spent_and_what_it_was_rotated_to() -> None:
+    new = Secret(MARK).fingerprint()
+    assert ENTRY.name == f"fedcba9876543210-{new}.journal"
+    assert SEED.name == f"seed-{ADDRESS.document}-{new}.journal"
 
 
-def test_a_newer_entry_in_memory_stands_before_an_older_one_on_disk(journal: Journal) -> None:
-    """Both go when the newer one is saved: a seed has replaced what the older one was about."""
+def test_several_wait_each_under_its_own_name(journal: Journal) -> None:
+    other = ENTRY._replace(refresh_token=Secret("newer"))
+    for one in (ENTRY, other, SEED):
+        journal.write(one)
+    assert {one.name for one in waiting(journal)} == {ENTRY.name, other.name, SEED.name}
+    assert journal.count() == 3
+
+
+def test_only_the_very_one_is_removed_in_all_folders(journal: Journal, runtime: Folder) -> None:
+    other = ENTRY._replace(refresh_token=Secret("newer"))
     journal.keep(ENTRY, CAUSE)
-    newer = SEED._replace(refresh_token=Secret("newer"))
-    journal.write(newer)
-    assert waiting(journal) == [newer]
-    journal.remove(newer)
-    assert waiting(journal) == []
+    journal.keep(other, CAUSE)
+    journal.write(ENTRY)
+    runtime.write(f"{ENTRY.spent}-{'0' * 16}.journal", "not read by anybody")
+    journal.remove(ENTRY)
+    assert [one.name for one in journal.look()] == [f"{ENTRY.spent}-{'0' * 16}.journal", other.name]
+
+
+def test_one_that_lies_in_two_folders_is_one(journal: Journal, runtime: Folder) -> None:
+    """A copy that can't be read does not hide the other."""
+    journal.keep(ENTRY, CAUSE)
+    runtime.write(ENTRY.name, "{")
+    assert waiting(journal) == [ENTRY]
+    assert journal.count() == 1
+
+
+class TestLatest:
+    def test_it_is_what_the_token_was_rotated_to_in_the_end(self, journal: Journal) -> None:
+        first = ENTRY._replace(spent=Secret("a-1").fingerprint(), refresh_token=Secret("a-2"))
+        journal.write(first)
+        journal.write(SEED._replace(spent=Secret("a-2").fingerprint(), refresh_token=Secret("a-3")))
+        assert journal.latest(Secret("a-1"), ADDRESS) == Secret("a-3")
+
+    def test_it_is_the_token_itself_where_nothing_is_known(self, journal: Journal) -> None:
+        journal.write(ENTRY)
+        assert journal.latest(Secret("b-1"), ADDRESS) == Secret("b-1")
+
+    def test_one_that_can_not_be_read_may_know_better(self, journal: Journal, runtime: Folder) -> None:
+        runtime.write(f"seed-{ADDRESS.document}-{'0' * 16}.journal", "{")
+        with pytest.raises(StoredDataInvalid, match="can't be read"):
+            journal.latest(Secret("a-1"), ADDRESS)
+
+    def test_a_circle_ends(self, journal: Journal) -> None:
+        """A server that gives an old one again."""
+        journal.write(ENTRY._replace(spent=Secret("a-1").fingerprint(), refresh_token=Secret("a-2")))
+        journal.write(ENTRY._replace(spent=Secret("a-2").fingerprint(), refresh_token=Secret("a-1")))
+        assert journal.latest(Secret("a-1"), ADDRESS) == Secret("a-1")
+
+
+class TestFormat:
+    def test_what_is_written_has_a_number(self) -> None:
+        assert json.loads(text_of(ENTRY))["format"] == 1
+
+    def test_one_without_a_number_is_of_the_first(self, journal: Journal, runtime: Folder) -> None:
+        plain = json.loads(text_of(ENTRY))
+        del plain["format"]
+        runtime.write(ENTRY.name, json.dumps(plain))
+        assert waiting(journal) == [ENTRY]
+
+    def test_a_newer_one_is_not_understood_and_says_so(self, journal: Journal, runtime: Folder) -> None:
+        runtime.write(ENTRY.name, json.dumps({"format": 2, "whatever": "else"}))
+        (found,) = journal.look()
+        assert (found.entry, found.newer) == (None, True)
+        assert "Upgrade vault-ticket here" in found.trouble().hint
+
+
+class TestAdopting:
+    """Older programs named an entry by profile and grant."""
+
+    OLD = f"support-{ADDRESS.key}.journal"
+
+    def old(self, entry: Entry) -> str:
+        plain = json.loads(text_of(entry))
+        return json.dumps({key: plain[key] for key in plain if key not in ("format", "document", "server")})
+
+    @pytest.mark.parametrize("entry", [ENTRY, SEED], ids=["rotation", "seed"])
+    @pytest.mark.parametrize("place", ["runtime", "state"])
+    def test_it_gets_its_name_where_it_lies(
+        self, journal: Journal, runtime: Folder, state: Path, entry: Entry, place: str
+    ) -> None:
+        with Folder(str(state)) as disk:
+            folder = runtime if place == "runtime" else disk
+            folder.write(self.OLD, self.old(entry))
+            assert [found.entry for found in journal.adopt(ADDRESS)] == [entry]
+            assert folder.names() == [entry.name]
+        assert waiting(journal) == [entry]
+
+    def test_a_seed_of_another_grant_keeps_its_name(self, journal: Journal, runtime: Folder) -> None:
+        runtime.write(self.OLD, self.old(SEED))
+        journal.adopt(ADDRESS._replace(key="0" * 16))
+        assert runtime.names() == [self.OLD]
+
+    def test_one_that_can_not_be_renamed_is_still_read(
+        self, journal: Journal, runtime: Folder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        runtime.write(self.OLD, self.old(ENTRY))
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Folder, "write", full)
+        assert [found.entry for found in journal.adopt(ADDRESS)] == [ENTRY]
+        assert runtime.names() == [self.OLD]
+
+
+def test_a_line_says_since_when_and_where_it_belongs(journal: Journal) -> None:
+    journal.write(ENTRY)
+    (found,) = journal.look()
+    line = found.line(ENTRY.at + 90)
+    assert line == (
+        "a refresh token waits on this host since 2027-01-15T08:00:00Z (1m30s) "
+        "for secret/ticket/support/grant in Vault at https://vault.test, of profile support"
+    )
 
 
 def test_files_and_folders_are_only_ours(journal: Journal, tmp_path: Path, state: Path) -> None:
@@ -138,7 +259,7 @@ def test_the_disk_has_file_and_folder_before_keep_returns(journal: Journal, monk
 
 
 def test_without_a_runtime_folder_the_disk_takes_it_at_once(state: Path) -> None:
-    journal = Journal(None, str(state))
+    journal = journal_of(None, state)
     journal.write(ENTRY)
     assert [path.name for path in files(state)] == [ENTRY.name]
     assert waiting(journal) == [ENTRY]
@@ -227,7 +348,7 @@ class TestNoRoom:
                             more.write(b"x" * 512)
                     except OSError:
                         break
-                journal = Journal(folder, str(state))
+                journal = journal_of(folder, state)
                 journal.write(ENTRY)
                 assert [path.name for path in files(state)] == [ENTRY.name]
                 assert waiting(journal) == [ENTRY]
@@ -280,9 +401,16 @@ class TestUnreadable:
         with pytest.raises(StoredDataInvalid, match="can't be read"):
             waiting(journal)
 
-    def test_a_broken_one_of_another_grant_is_not_ours_to_mind(self, journal: Journal, runtime: Folder) -> None:
-        runtime.write("other-0123456789abcdef.journal", "{")
-        assert waiting(journal) == []
+    def test_it_concerns_whom_its_name_says(self, journal: Journal, runtime: Folder) -> None:
+        token = Secret("a-1")
+        for name in (f"{token.fingerprint()}-{'0' * 16}", f"seed-{ADDRESS.document}-{'0' * 16}", f"x-{ADDRESS.key}"):
+            runtime.write(f"{name}.journal", "{")
+            assert [found.path for found in journal.look() if found.concerns(token, ADDRESS)] == [
+                f"{runtime.path}/{name}.journal"
+            ]
+            runtime.remove(f"{name}.journal")
+        runtime.write("other-00aa00aa00aa00aa.journal", "{")
+        assert not [found for found in journal.look() if found.concerns(token, ADDRESS)]
 
     def test_half_an_entry_that_a_killed_writer_left_is_none(self, journal: Journal, tmp_path: Path) -> None:
         """It is not in place yet, so nothing was done that relies on it."""

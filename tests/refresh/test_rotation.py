@@ -1,44 +1,49 @@
-"""Saving a rotated refresh token, and bringing a journal's entry into Vault later."""
-
-from typing import Literal
+"""Saving a rotated refresh token by the call that has spent for it."""
 
 import pytest
 
-from tests.fakes import CLIENT, fail_once
-from tests.world import GRANT_IDENTITY, PROFILE, World
+from tests.fakes import fail_once
+from tests.world import ADDRESS, PROFILE, SEALED, FakeProcess, World
 from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
-from vault_ticket_plugin.model import Claim, ClientIdentity, Doubt, Grant
+from vault_ticket_plugin.model import Grant
 from vault_ticket_plugin.refresh import rotation
-from vault_ticket_plugin.refresh.journal import Entry
+from vault_ticket_plugin.refresh.journal_entry import Entry
+from vault_ticket_plugin.refresh.rotation import IN_MEMORY_SECONDS
 from vault_ticket_plugin.secret import Secret
 
 
-def entry(world: World, spent: str = "a-1", kind: Literal["rotation", "seed"] = "rotation", version: int = 1) -> Entry:
-    return Entry(
-        kind=kind,
-        profile=PROFILE.name,
-        grant=GRANT_IDENTITY,
-        where=PROFILE.grant,
-        spent=Secret(spent).fingerprint(),
-        refresh_token=Secret("a-2"),
-        client=ClientIdentity(CLIENT),
-        at=world.time.now,
-        version=version,
-    )
+def entry(world: World, known: Grant) -> Entry:
+    return rotation.entry_of(known, Secret("a-2"), PROFILE, ADDRESS, world.time.now)
 
 
-def save(world: World, known: Grant | None = None) -> Grant | None:
-    process = world.host().process()
-    return rotation.save(process.store, entry(world), known, process.deadline())
+def save(world: World, known: Grant, process: FakeProcess | None = None, seconds: float = 20.0) -> Grant | None:
+    one = process or world.host().process()
+    kept = entry(world, known)
+    one.host.journal.write(kept)
+    return rotation.save(one.store, one.host.journal, kept, known, one.deadline(seconds))
 
 
 def test_the_rotated_token_takes_the_spent_ones_place(world: World) -> None:
     world.seed("a-1", owner="team")
-    saved = save(world)
+
+    saved = save(world, world.grant())
+
     assert saved is not None
     assert saved.version == 2
     assert world.document()["refresh_token"] == "a-2"
     assert world.document()["owner"] == "team"
+
+
+def test_it_is_noted_from_which_token_and_when(world: World) -> None:
+    """So that of two rotated from the same one the later stands."""
+    world.seed("a-1")
+
+    save(world, world.grant())
+
+    rotated = world.grant().rotation
+    assert rotated is not None
+    assert (rotated.spent, rotated.fingerprint) == (Secret("a-1").fingerprint(), Secret("a-2").fingerprint())
+    assert 0 <= world.time.now - rotated.at < 1
 
 
 def test_an_unrelated_edit_in_between_is_kept(world: World) -> None:
@@ -61,51 +66,19 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_done(world: World) -> None
     world.seed("a-1")
     process = world.host().process()
     process.store.after = fail_once("write", CasMismatch("its answer was lost"))
-    assert rotation.save(process.store, entry(world), world.grant(), process.deadline()) is not None
+    assert save(world, world.grant(), process) is not None
     assert world.vault.read(PROFILE.grant).version == 2
-
-
-def test_a_stale_read_does_not_pass_for_a_re_seed(world: World) -> None:
-    """A standby may still show the token before the one that we spent; that is nobody's re-seed."""
-    world.seed("a-0")
-    world.seed("a-1")
-    process = world.host().process()
-    process.store.behind = 1
-    waiting = entry(world, version=2)
-
-    def catch_up(call: str, path: str) -> None:  # noqa: ARG001
-        if len(process.store.calls) >= 3:
-            process.store.behind = 0
-
-    process.store.before = catch_up
-    assert rotation.replay(process.store, waiting, process.deadline())
-    assert world.token == "a-2"
-
-
-def test_a_grant_that_was_deleted_with_all_its_versions_and_seeded_anew_is_not_taken_for_a_stale_one(
-    world: World,
-) -> None:
-    waiting = entry(world, version=7)
-    world.wait(60)
-    world.seed("b-1")
-    process = world.host().process()
-    assert not rotation.replay(process.store, waiting, process.deadline())
-    assert world.token == "b-1"
-
-
-def test_a_standby_that_does_not_catch_up_in_time_leaves_the_entry_waiting(world: World) -> None:
-    world.seed("a-0")
-    process = world.host().process()
-    with pytest.raises(VaultUnreachable):
-        rotation.replay(process.store, entry(world, version=2), process.deadline(3))
 
 
 def test_a_deleted_grant_is_not_written_anew(world: World) -> None:
     """The journal keeps the token; a person decided that the grant should be gone."""
     world.seed("a-1")
+    known = world.grant()
+    world.vault.delete(PROFILE.grant)
+    world.vault.write(PROFILE.grant, {})
     world.vault.delete(PROFILE.grant)
     with pytest.raises(GrantMissing):
-        save(world)
+        save(world, known)
 
 
 def test_an_edit_at_every_try_ends_with_the_deadline(world: World) -> None:
@@ -119,82 +92,44 @@ def test_an_edit_at_every_try_ends_with_the_deadline(world: World) -> None:
 
     process.store.before = edit
     with pytest.raises((CasMismatch, VaultUnreachable)):
-        rotation.save(process.store, entry(world), None, process.deadline(5))
+        save(world, world.grant(), process, 5)
     assert world.token == "a-1"
 
 
-def test_a_rotation_is_replayed_once(world: World) -> None:
-    world.seed("a-1")
-    process = world.host().process()
-    assert rotation.replay(process.store, entry(world), process.deadline())
-    assert rotation.replay(process.store, entry(world), process.deadline())
-    assert (world.token, world.vault.read(PROFILE.grant).version) == ("a-2", 2)
+class TestOnDisk:
+    """The runtime folder may be gone at logout, and with it what is only there."""
 
+    def places(self, world: World) -> tuple[list[str], list[str]]:
+        """The entries in memory, and on disk."""
+        host = world.host()
+        kept = [path.name for path in host.state.iterdir()] if host.state.exists() else []
+        return [name for name in host.runtime.names() if name.endswith(".journal")], kept
 
-# -- what a person gave to `store`, and the server rotated
+    def test_a_save_that_works_at_once_leaves_the_disk_alone(self, world: World) -> None:
+        world.seed("a-1")
+        save(world, world.grant())
+        assert self.places(world)[1] == []
 
+    @pytest.mark.parametrize("silent", [False, True])
+    def test_after_the_first_failure_or_a_second_it_is_there(self, world: World, silent: bool) -> None:
+        """A Vault that does not answer must not keep the token off the disk for long."""
+        world.seed("a-1")
+        process, seen = world.host().process(), []
 
-def replay_seed(world: World, version: int = 1, deny: bool = False) -> bool:
-    process = world.host().process()
-    if deny:
-        process.store.before = fail_once("read", VaultDenied("Vault denies GET", ""))
-    return rotation.replay(process.store, entry(world, kind="seed", version=version), process.deadline())
+        def away(call: str, path: str) -> None:  # noqa: ARG001
+            seen.append(self.places(world))
+            if len(seen) == 1 and not silent:
+                raise SEALED
+            world.wait(IN_MEMORY_SECONDS + 0.1 if silent else 0)
 
+        process.store.before = away
+        name = entry(world, world.grant()).name
+        assert save(world, world.grant(), process) is not None
+        assert seen[:2] == [([name], []), ([], [name])]
 
-def test_a_seed_is_replayed_over_what_it_was_to_replace(world: World) -> None:
-    world.seed("x-1")
-    world.wait(10)
-    assert replay_seed(world)
-    assert (world.token, world.document()["client_id"]) == ("a-2", CLIENT)
-
-
-def test_a_seed_is_replayed_where_nothing_is_stored_yet(world: World) -> None:
-    assert replay_seed(world, version=0)
-    assert world.token == "a-2"
-
-
-def test_a_later_seed_by_a_person_stands(world: World) -> None:
-    waiting = entry(world, kind="seed")
-    world.wait(10)
-    world.seed("b-1")
-    process = world.host().process()
-    assert not rotation.replay(process.store, waiting, process.deadline())
-    assert world.token == "b-1"
-
-
-def test_who_may_not_read_the_grant_replays_a_seed_where_nothing_has_changed(world: World) -> None:
-    world.seed("x-1")
-    assert replay_seed(world, version=1, deny=True)
-    assert world.token == "a-2"
-
-
-def test_who_may_not_read_the_grant_overwrites_nothing_that_has_changed(world: World) -> None:
-    world.seed("x-1")
-    world.seed("b-1")
-    with pytest.raises(CasMismatch):
-        replay_seed(world, version=1, deny=True)
-    assert world.token == "b-1"
-
-
-def test_a_seed_that_is_there_already_is_not_written_again(world: World) -> None:
-    world.seed("a-2")
-    assert replay_seed(world)
-    assert world.vault.read(PROFILE.grant).version == 1
-
-
-@pytest.mark.parametrize("claimed_by", ["ours", "theirs"])
-def test_a_replay_notes_that_somebody_else_tried_the_spent_token_meanwhile(world: World, claimed_by: str) -> None:
-    """A server with reuse detection has then killed the family; whoever is refused for that is told why."""
-    world.seed("a-1")
-    spent = Secret("a-1").fingerprint()
-    claim = Claim(claimed_by, "web-9 (pid 9)", world.time.now - 1, spent)
-    world.note(claim=claim, doubt=Doubt(spent, "web-9 (pid 9)", world.time.now))
-    process = world.host().process()
-    waiting = entry(world, version=2)._replace(claim="ours")
-    assert rotation.replay(process.store, waiting, process.deadline())
-    doubt = world.grant().notes.doubt
-    if claimed_by == "ours":
-        assert doubt is None
-    else:
-        assert doubt is not None
-        assert (doubt.holder, doubt.fingerprint) == ("web-9 (pid 9)", Secret("a-2").fingerprint())
+    def test_a_no_of_vaults_is_not_asked_about_twice(self, world: World) -> None:
+        world.seed("a-1")
+        process = world.host().process()
+        process.store.before = fail_once("write", VaultDenied("Vault denies POST"))
+        with pytest.raises(VaultDenied):
+            save(world, world.grant(), process)

@@ -4,8 +4,8 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.fakes import Fault, fail_once, lost_answer
-from tests.world import PROFILE, FakeProcess, World
+from tests.fakes import Fault, fail, fail_once, lost_answer
+from tests.world import ALWAYS_NOTED, PROFILE, FakeProcess, World
 from vault_ticket_plugin.errors import (
     ClientRejected,
     EndpointUnavailable,
@@ -18,6 +18,7 @@ from vault_ticket_plugin.errors import (
     VaultUnreachable,
 )
 from vault_ticket_plugin.model import Claim, ClientIdentity, Demand
+from vault_ticket_plugin.refresh.carrier import Patient
 from vault_ticket_plugin.secret import Secret
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
@@ -79,7 +80,9 @@ def test_a_wrong_client_changes_nothing(world: World) -> None:
     before = world.seed()
     one = desk(world)
     with pytest.raises(ClientRejected):
-        one.storing.store_token(Secret(world.server.issue()), ClientIdentity("another"), True, one.deadline())
+        one.storing.store_token(
+            Secret(world.server.issue()), ClientIdentity("another"), True, one.deadline(), Patient()
+        )
     assert world.token == before
 
 
@@ -98,7 +101,7 @@ def test_a_seed_overwrites_a_claim_and_every_note(world: World) -> None:
     world.seed()
     world.note(claim=Claim("id", "web-9", world.time.now + 10, "f"), not_before=world.time.now + 100)
     desk(world).store_token(world.server.issue())
-    assert set(world.notes()) == {"seeded_at", "rotated_to"}
+    assert set(world.notes()) == ALWAYS_NOTED
 
 
 def test_a_write_by_somebody_else_in_between_is_overwritten(world: World) -> None:
@@ -126,7 +129,7 @@ def test_a_ticket_that_can_not_be_published_is_no_failure(world: World) -> None:
 def test_a_proven_token_that_vault_does_not_take_is_kept_on_this_host(world: World) -> None:
     """74: the given one is spent, so the journal has the only good one."""
     one = desk(world)
-    one.store.before = fail_once("write", VaultUnreachable("sealed"), GRANT)
+    one.endpoint.after = lambda _call, _token: one.lose_vault()
     with pytest.raises(SaveFailed, match="sealed"):
         one.store_token(world.server.issue())
     assert [entry.refresh_token for entry in world.host("desk").waiting()] == [Secret("a-2")]
@@ -210,16 +213,35 @@ class TestLostAnswer:
         assert (world.token, world.host("desk").waiting()) == ("a-3", [])
         assert world.server.current("a-3")
 
-    def test_a_clean_mismatch_is_overwritten_without_reading(self, world: World) -> None:
+    @pytest.mark.parametrize("denied", [VaultDenied("Vault denies GET"), None], ids=["unread", "read"])
+    def test_a_clean_mismatch_is_overwritten(self, world: World, denied: VaultDenied | None) -> None:
         """Who seeds need not be able to read; a person's word stands."""
         world.seed()
         one = desk(world)
         one.endpoint.after = lambda _call, _token: world.edit(owner="team")
+        if denied is not None:
+            one.store.before = fail_once("read", denied, GRANT)
 
         one.store_token(world.server.issue())
 
-        assert ("read", GRANT) not in one.store.calls
         assert world.token == "b-2"
+
+    def test_what_a_replay_of_it_saved_stays(self, world: World) -> None:
+        """Another session of this user has saved the entry, and its token was rotated since."""
+        one = desk(world)
+
+        def replay(call: str, path: str) -> None:
+            if call == "write" and path == GRANT:
+                one.store.before = lambda _call, _path: None
+                other = desk(world)
+                other.issuer.replay(other.deadline())
+                world.host("web-1").process().refresh(demand=Demand(force=True))
+
+        one.store.before = replay
+        one.store_token(world.server.issue())
+
+        assert (world.token, world.server.reuses) == ("a-3", 0)
+        assert world.host("desk").waiting() == []
 
 
 class TestThisHost:
@@ -252,7 +274,7 @@ class TestThisHost:
         world.seed()
         desk(world).get()
         one = desk(world)
-        one.store.before = fail_once("write", VaultUnreachable("sealed"), GRANT)
+        one.store.before = fail("write", VaultUnreachable("sealed"), GRANT)
         with pytest.raises(SaveFailed):
             one.store_token(world.server.issue())
 

@@ -1,5 +1,6 @@
 """One table of the configuration: what is at the very edge of a rule, and what was never asked for."""
 
+import os
 from typing import Any
 
 import pytest
@@ -45,7 +46,12 @@ def test_a_path_may_begin_at_systemd_s_credentials(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/a.service")
     found = table(secret_id_file="$CREDENTIALS_DIRECTORY/secret_id", ca_cert="$CREDENTIALS_DIRECTORY.pem")
     assert found.path("secret_id_file") == "/run/credentials/a.service/secret_id"
-    assert found.path("ca_cert") == "$CREDENTIALS_DIRECTORY.pem"
+    assert found.path("ca_cert") == os.path.abspath("$CREDENTIALS_DIRECTORY.pem")
+
+
+def test_a_path_is_absolute() -> None:
+    """It is used by a process with another working directory."""
+    assert table(ca_cert="ca.pem").path("ca_cert") == os.path.abspath("ca.pem")
 
 
 @pytest.mark.parametrize("folder", [None, ""])

@@ -11,6 +11,7 @@ from typing import Any
 from tests.support.process import clean_env
 
 COMMAND = Path(sys.executable).parent / "vault-ticket"
+USERS_FOLDERS = Path(__file__).parent / "users_folders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class Result:
 class Host:
     """HOME, XDG_RUNTIME_DIR, XDG_STATE_HOME and XDG_CONFIG_HOME under one folder, each 0700.
 
-    `environ` is what every command gets beside these: what an operator would have exported.
+    `environ` is what every command gets beside these: what an operator would have exported. `apart`: the user's own
+    folders, which no variable names, are below `home` too (users_folders/sitecustomize.py).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, apart: bool = True) -> None:
         self.folder = folder
+        self.apart = apart
         self.home = folder / "home"
         self.runtime = folder / "run"
         self.state = folder / "state"
@@ -62,6 +65,8 @@ class Host:
             "XDG_STATE_HOME": str(self.state),
             "XDG_CONFIG_HOME": str(self.config),
         }
+        if self.apart:
+            folders |= {"PYTHONPATH": str(USERS_FOLDERS), "TEST_USERS_HOME": str(self.home)}
         return clean_env(self.home, **folders) | self.environ | dict(more or {})
 
     def run(

@@ -1,13 +1,17 @@
-"""Runs `vault-ticket` over its real wiring, and dies by SIGKILL at one boundary of the refresh transaction.
+"""Runs `vault-ticket` over its real wiring, and gets a signal at one boundary of the refresh transaction.
 
     python -m tests.support.crash before:save get support
 
-With "never" it lives, and CRASH_TRACE names the file that gets the steps which it went through.
+By itself it is SIGKILL, to whichever process has come that far. CRASH_SIGNAL names another, and CRASH_WHOM another
+process: `command` for the one that was started, `group` for its process group. With "never" nothing happens, and
+CRASH_TRACE names the file that gets the steps that were gone through.
 """
 
+import contextlib
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -45,11 +49,15 @@ NAMES = {
 }
 
 
+# Enough for the other process to die, or to say that it leaves, before this one goes on.
+SETTLE_SECONDS = 0.2
+
+
 class Steps:
     def __init__(self, strike: str) -> None:
         self.strike = strike
         self.seen: Counter[str] = Counter()
-        self.trace: list[str] = []
+        self.command = os.getpid()
 
     def name(self, method: str, url: str) -> str:
         """What this request to Vault is for."""
@@ -60,14 +68,25 @@ class Steps:
 
     def before(self, step: str) -> None:
         self._strike(f"before:{step}")
-        self.trace.append(step)
+        if "CRASH_TRACE" in os.environ:
+            with open(os.environ["CRASH_TRACE"], "a") as trace:
+                trace.write(f"{step}\n")
 
     def after(self, step: str) -> None:
         self._strike(f"after:{step}")
 
     def _strike(self, moment: str) -> None:
-        if moment == self.strike:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if moment != self.strike:
+            return
+        self.strike = "never"
+        number, whom = int(os.environ.get("CRASH_SIGNAL", signal.SIGKILL)), os.environ.get("CRASH_WHOM")
+        with contextlib.suppress(ProcessLookupError):
+            if whom == "group":
+                os.killpg(self.command, number)
+            else:
+                os.kill(self.command if whom == "command" else os.getpid(), number)
+        if whom:
+            time.sleep(SETTLE_SECONDS)
 
 
 def instrument(steps: Steps) -> None:
@@ -109,11 +128,7 @@ def main() -> int:
     steps = Steps(sys.argv[1])
     instrument(steps)
     sys.argv[1:2] = []
-    code = run()
-    if "CRASH_TRACE" in os.environ:
-        with open(os.environ["CRASH_TRACE"], "w") as trace:
-            trace.write("\n".join(steps.trace))
-    return code
+    return run()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ import click
 
 from vault_ticket_plugin import environment, log
 from vault_ticket_plugin.durations import parse_duration
-from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.errors import BY_SIGNAL, VaultTicketError
 from vault_ticket_plugin.settings.load import Settings, load_settings
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -114,3 +115,11 @@ def load() -> Settings:
 def load_profile(name: str) -> tuple[Settings, Profile]:
     settings = load()
     return settings, settings.profile(name)
+
+
+def end_by(number: int) -> int:
+    """End by that signal, so that whoever waits for us sees it. Where it does not end us, as PID 1: the exit code."""
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return BY_SIGNAL + number

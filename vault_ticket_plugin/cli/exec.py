@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import secrets
-import signal
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import click
 
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import HOST_CLOCK, Deadline
-from vault_ticket_plugin.errors import BY_SIGNAL, COMMAND_NOT_EXECUTABLE, COMMAND_NOT_FOUND, ConfigError
+from vault_ticket_plugin.errors import COMMAND_NOT_EXECUTABLE, COMMAND_NOT_FOUND, ConfigError
 from vault_ticket_plugin.formats.env import ENVIRONMENT_NAME
 from vault_ticket_plugin.formats.token import text_of
 from vault_ticket_plugin.host import supervise
@@ -34,9 +33,10 @@ class LoginEachTime(NamedTuple):
     """`TicketSource` (ports.py). Each time with a login of its own, given back: a command may run for weeks."""
 
     settings: Settings
+    one_shot: bool = False
 
     def ticket(self, profile: str, demand: Demand, deadline: Deadline) -> LiveTicket:
-        with wired(self.settings, os.environ) as wiring:
+        with wired(self.settings, os.environ, one_shot=self.one_shot) as wiring:
             return wiring.ticket(profile, demand, deadline)
 
 
@@ -94,8 +94,8 @@ def exec(profile: str, variable: str | None, in_file: bool, min_ttl: float, comm
         raise click.BadParameter("a variable's name has letters, digits and _", param_hint="--env")
 
     settings, wanted = common.load_profile(profile)
-    source = LoginEachTime(settings)
-    live = source.ticket(wanted.name, Demand(min_ttl=min_ttl), Deadline.after(settings.timeout))
+    first = LoginEachTime(settings, one_shot=True)
+    live = first.ticket(wanted.name, Demand(min_ttl=min_ttl), Deadline.after(settings.timeout))
 
     if not in_file:  # it runs in our place: nothing is left for us to do
         _run(command, lambda: supervise.become(command, {**os.environ, name: text_of(live.ticket.access_token)}))
@@ -108,7 +108,7 @@ def exec(profile: str, variable: str | None, in_file: bool, min_ttl: float, comm
         file = TokenFile(
             folder=folder,
             name=f"{wanted.name}-{secrets.token_hex(8)}{SUFFIX}",
-            source=source,
+            source=LoginEachTime(settings),
             profile=wanted.name,
             windows=wanted.windows,
             clock=HOST_CLOCK,
@@ -147,9 +147,5 @@ def _run(command: tuple[str, ...], run: Callable[[], int]) -> int:
 def _end_as(status: int) -> None:
     """As the command ended: whoever waits for us sees the same."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        raise click.exceptions.Exit(BY_SIGNAL + number)  # where the signal is ignored or blocked
+        raise click.exceptions.Exit(common.end_by(os.WTERMSIG(status)))
     raise click.exceptions.Exit(os.waitstatus_to_exitcode(status))

@@ -14,12 +14,9 @@ from vault_ticket_plugin.formats.interface import FormatContext
 from vault_ticket_plugin.formats.token import text_of
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import Demand, LiveTicket
-from vault_ticket_plugin.settings.load import DEFAULT_TIMEOUT
 from vault_ticket_plugin.warm import DEFAULT_FORMAT
 from vault_ticket_plugin.wiring import wired
 
-# With the default timeout, and the time to give a Vault token back, below the 30 s after which an agent kills us.
-OVERTIME = 7.0
 # Between two tries of --wait.
 WAIT_INITIAL, WAIT_MAX = 1.0, 4.0
 
@@ -97,19 +94,17 @@ def get(
             terminal.show_credential(text + "\n")
             return
 
-        deadline = _deadline(settings.timeout if timeout is None else timeout)
-        with wired(settings, os.environ, cached=not no_cache) as wiring:
+        deadline = Deadline.after(settings.timeout if timeout is None else timeout)
+        # A wrapped secret id logs in once: if what is printed is to be wrapped, the same process must do both.
+        both = wrap is not None and settings.vault.auth.wrapped
+        with wired(settings, os.environ, cached=not no_cache, one_shot=not both) as wiring:
             issuer, demand = wiring.issuer(wanted), Demand(min_ttl=min_ttl, force=force)
             live = _patiently(issuer, demand, deadline) if wait else issuer.ticket(demand, deadline)
             if wrap is None:
                 terminal.show_ticket(live, form, context)
             else:
                 terminal.show_credential(text_of(wiring.wrap(live.ticket, wrap, deadline)) + "\n")
-
-
-def _deadline(timeout: float) -> Deadline:
-    """A refresh that is under way then may take longer, so that what it brings is saved; but not for ever."""
-    return Deadline.after(timeout, last=max(timeout, DEFAULT_TIMEOUT) + OVERTIME)
+            issuer.leave_saving_to_another()
 
 
 def _patiently(issuer: Issuer, demand: Demand, deadline: Deadline) -> LiveTicket:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import signal
 import traceback
 from types import FrameType
@@ -14,7 +13,7 @@ import click
 
 from vault_ticket_plugin import __version__
 from vault_ticket_plugin.cli import common, terminal
-from vault_ticket_plugin.errors import BY_SIGNAL, VaultTicketError
+from vault_ticket_plugin.errors import BY_SIGNAL, VaultTicketError, bug
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,18 @@ COMMANDS = (
     "terraform-credentials",
     "unwrap",
 )
+
+
+# What tells a command to end: a supervisor, a terminal's key, a terminal's closing.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class ToldToEnd(BaseException):
+    """By a signal. No Exception: nothing on the way takes it for an error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Commands(click.Group):
@@ -83,7 +94,9 @@ def program() -> None:
 
 def run() -> int:
     """The exit code of the command line in sys.argv."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, which shall hold
+            signal.signal(number, _on_signal)
 
     try:
         code = program.main(prog_name="vault-ticket", standalone_mode=False)
@@ -97,31 +110,19 @@ def run() -> int:
     except click.ClickException as error:
         terminal.show_error(error.format_message(), "", error.exit_code)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:  # the end of the input at a prompt
         return BY_SIGNAL + signal.SIGINT
+    except ToldToEnd as told:
+        return common.end_by(told.number)
     except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it is shown and has its exit code
         # Frames only: an exception's own text may quote a value.
         for frame in traceback.extract_tb(error.__traceback__):
             log.debug("  at %s:%s in %s", frame.filename, frame.lineno, frame.name)
-        place = _place(error)
-        terminal.show_error(
-            f"this is a bug in vault-ticket: {type(error).__name__} at {place}",
-            "Please report it with this line and what `vault-ticket --version` prints.",
-            VaultTicketError.exit_code,
-        )
-        return VaultTicketError.exit_code
+        ours = bug(error)
+        terminal.show_error(ours.message, ours.hint, ours.exit_code)
+        return ours.exit_code
 
 
-def _place(error: BaseException) -> str:
-    """File and line where it was raised. The error's text stays out: it may quote a value."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "an unknown place"
-    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
-
-
-def _on_sigterm(number: int, _frame: FrameType | None) -> NoReturn:
-    # An exception, so that a claim is given back on the way out.
-    raise SystemExit(BY_SIGNAL + number)
+def _on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    # An exception, so that a login is given back on the way out, and a spend that is under way is waited for a little.
+    raise ToldToEnd(number)

@@ -30,7 +30,7 @@ def revoke(profile: str) -> None:
     deadline = Deadline.after(settings.timeout)
 
     with wired(settings, os.environ) as wiring:
-        wiring.issuer(wanted).replay(deadline)
+        wiring.issuer(wanted).save_what_waits(deadline)
         seen = leased_path.look(wiring.store, wanted, deadline)
         withdrawn = leased_path.withdraw(wiring.store, wanted, deadline)
         wiring.cache(wanted).forget()

@@ -12,9 +12,10 @@ from vault_ticket_plugin import environment
 from vault_ticket_plugin.cli import common
 from vault_ticket_plugin.cli.colour import Colour, bar, on_terminal, paint, show, wrap_text
 from vault_ticket_plugin.cli.table import show_table
+from vault_ticket_plugin.cli.terminal import show_note
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.durations import show_duration
-from vault_ticket_plugin.status import Report, report
+from vault_ticket_plugin.status import Report, report, waiting
 from vault_ticket_plugin.wiring import wired
 
 
@@ -24,7 +25,8 @@ from vault_ticket_plugin.wiring import wired
 def status(chosen: str) -> None:
     """Show each profile: valid until, time left, last refresh, by whom, and why it is failing.
 
-    No secret is shown. Without configured profiles it is the default one. The exit code is that of the first profile
+    What waits on this host to be saved in Vault, for whatever profile, is named on standard error. No secret is shown.
+    Without configured profiles it is the default one. The exit code is that of the first profile
     that fails, else 0.
     """
     settings = common.load()
@@ -32,11 +34,14 @@ def status(chosen: str) -> None:
     with wired(settings, os.environ) as wiring:
         deadline = Deadline.after(settings.timeout)
         reports = [report(wiring, settings.profile(name), deadline) for name in names]
+        still_waiting = waiting(wiring)
     if chosen == "json":
         plain = [{key: value for key, value in one._asdict().items() if key != "exit_code"} for one in reports]
         show(json.dumps(plain, indent=2) + "\n")
     else:
         show("".join(_picture(reports)) if on_terminal() else _table(reports))
+    for line in still_waiting:
+        show_note(line)
     raise click.exceptions.Exit(next((one.exit_code for one in reports if one.exit_code), 0))
 
 

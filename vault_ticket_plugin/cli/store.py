@@ -11,12 +11,13 @@ import click
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.cli import common, terminal
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import TokenRefused, VaultDenied, VaultTicketError
+from vault_ticket_plugin.errors import TokenRefused, VaultDenied
 from vault_ticket_plugin.model import ClientIdentity
+from vault_ticket_plugin.refresh.carrier import Waiter
 from vault_ticket_plugin.refresh.store_grant import StoreGrant
 from vault_ticket_plugin.settings.load import Settings
 from vault_ticket_plugin.settings.vault import callers_token
-from vault_ticket_plugin.wiring import Wiring, wired
+from vault_ticket_plugin.wiring import wired
 
 
 @click.command(short_help="Put a refresh token into Vault.")
@@ -58,19 +59,25 @@ def store(profile: str, source: IO[str] | None, client_id: str | None, no_verify
             client = click.prompt("Client ID", err=True).strip()
 
         deadline = Deadline.after(settings.timeout)
-        _save_what_waits(wiring, profile, deadline)
+        # Given once more after it could not be saved, it is spent: what it was rotated to takes its place.
+        token = wiring.journal.latest(token, settings.grant_address(wanted))
+        wiring.issuer(wanted).save_what_waits(deadline)
 
         storing = StoreGrant(
             profile=wanted,
             store=wiring.store,
             endpoint=wiring.endpoint(wanted),
             journal=wiring.journal,
-            grant_key=settings.grant_key(wanted),
+            address=settings.grant_address(wanted),
             clock=wiring.clock,
             forget=wiring.cache(wanted).forget,
         )
+
+        def job(caller: Waiter) -> None:
+            storing.store_token(token, ClientIdentity(client), not no_verify, deadline, caller)
+
         try:
-            storing.store_token(token, ClientIdentity(client), not no_verify, deadline)
+            wiring.carrier.carry(job, None, deadline)
         except VaultDenied as denied:
             raise _told_by_login(denied, login, configured) from None
 
@@ -106,11 +113,3 @@ def _told_by_login(denied: VaultDenied, login: str, configured: Settings) -> Vau
     if isinstance(denied, TokenRefused) and method not in ("token", "none"):
         hint = f"Get a new one (`vault login`), or take it away: the {method} login is used where there is none."
     return type(denied)(f"{denied.message} (it was asked with {login})", hint)
-
-
-def _save_what_waits(wiring: Wiring, name: str, deadline: Deadline) -> None:
-    """An earlier run's journal goes first. Who seeds need not be able to read the grant, so it may have to wait."""
-    try:
-        wiring.issuer(wiring.settings.profile(name)).replay(deadline)
-    except VaultTicketError as error:
-        terminal.show_note(f"vault-ticket: an earlier refresh token still waits on this host: {error.message}")

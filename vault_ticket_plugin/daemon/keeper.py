@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from vault_ticket_plugin.clock import Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.daemon.schedule import Schedule
-from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError
+from vault_ticket_plugin.errors import Busy, ConfigError, VaultTicketError, bug
 from vault_ticket_plugin.issuer import check_min_ttl
 from vault_ticket_plugin.model import CLOCK_STEP, Demand, Freshness, LiveTicket, Ticket
 from vault_ticket_plugin.ports import TicketSource
@@ -19,8 +19,8 @@ from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
 
-# A leader election was seen to take 14 s, a spend takes 8 s at most; what is under way then may take the rest.
-ROUND_SECONDS, ROUND_MAX = 25.0, 35.0
+# A leader election was seen to take 14 s, a spend takes 8 s at most.
+ROUND_SECONDS = 25.0
 # The clock that counts suspended time is looked at so often: a thread's wait does not count it.
 MAX_WAIT = 5.0
 
@@ -198,7 +198,7 @@ class Keeper:
 
     def look_after(self, name: str) -> VaultTicketError | None:
         """See to it that the profile's ticket is fresh; what stands in the way, if anything does."""
-        deadline = Deadline.after(ROUND_SECONDS, self._clock, ROUND_MAX)
+        deadline = Deadline.after(ROUND_SECONDS, self._clock)
         try:
             return self._ask(name, Demand(), deadline).problem
         except VaultTicketError as error:
@@ -218,10 +218,9 @@ class Keeper:
             self._failed(entry, error)
             raise
         except Exception as error:  # noqa: BLE001 - the schedule must go on
-            # Its text may quote a value.
-            bug = VaultTicketError(f"this is a bug in vault-ticket: {type(error).__name__}", "Please report it.")
-            self._failed(entry, bug)
-            raise bug from None
+            ours = bug(error)
+            self._failed(entry, ours)
+            raise ours from None
         finally:
             with self._idle:
                 self._asking -= 1

@@ -20,7 +20,7 @@ from vault_ticket_plugin.daemon.hooks import Hooks
 from vault_ticket_plugin.daemon.http_api import access, sockets
 from vault_ticket_plugin.daemon.http_api.app import HttpApi
 from vault_ticket_plugin.daemon.http_api.server import Server
-from vault_ticket_plugin.daemon.keeper import ROUND_MAX, Keeper
+from vault_ticket_plugin.daemon.keeper import ROUND_SECONDS, Keeper
 from vault_ticket_plugin.daemon.metrics import Metrics
 from vault_ticket_plugin.daemon.wiring import DaemonWiring
 from vault_ticket_plugin.errors import VaultTicketError
@@ -137,7 +137,7 @@ class Service:
             self._web.replace(self._check, settings.daemon.rate)
 
             # Whatever is under way still uses the old ones.
-            self._retired.append(OldWiring(old, self._clock.monotonic() + ROUND_MAX))
+            self._retired.append(OldWiring(old, self._clock.monotonic() + ROUND_SECONDS + old.claim_seconds))
             log.info("the configuration is taken: %s", self.status())
 
         if self._audit is not None:
@@ -158,7 +158,7 @@ class Service:
         ]
         with contextlib.ExitStack() as ends:  # it undoes the last step first
             ends.callback(self._close)
-            ends.callback(self.keeper.wait_until_idle, ROUND_MAX)  # for what hand-outs have asked for
+            ends.callback(self.keeper.wait_until_idle, ROUND_SECONDS)  # for what hand-outs have asked for
             self._listen(ends)
             for thread in work:
                 thread.start()
@@ -173,7 +173,8 @@ class Service:
                     self.reload()
                 self._tick()
 
-            self._notifier.stopping(ROUND_MAX + ANSWER_SECONDS, "finishing what is under way")
+            longest = ROUND_SECONDS + self._parts.claim_seconds + ANSWER_SECONDS
+            self._notifier.stopping(longest, "finishing what is under way")
             log.info("finishing what is under way")
 
     def _listen(self, ends: contextlib.ExitStack) -> None:

@@ -6,11 +6,11 @@ import os
 import stat
 
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.clock import to_rfc3339
 from vault_ticket_plugin.doctor.context import DoctorContext
 from vault_ticket_plugin.doctor.finding import Finding, failed, passed, skipped, warned
 from vault_ticket_plugin.errors import SaveFailed
 from vault_ticket_plugin.folder import Folder, FolderUnusable
+from vault_ticket_plugin.places import places
 from vault_ticket_plugin.refresh.journal import Journal
 
 # In its folders systemd lets one user in by an access list, whose mask a file's mode shows as its group's rights.
@@ -42,38 +42,30 @@ def runtime_folder(context: DoctorContext) -> Finding:
 
 
 def journal(context: DoctorContext) -> Finding:
-    """A rotated refresh token that Vault does not have yet."""
-    state = environment.state_path(context.environ)
-    runtime = _open(environment.runtime_path(context.environ))
-    try:
-        names = set(runtime.names()) if runtime else set()
-        grant_key = context.settings.grant_key(context.profile)
-        waiting = Journal(runtime, state).waiting(context.profile.name, grant_key)
-    finally:
-        if runtime:
-            runtime.close()
-
-    if waiting:
+    """Rotated refresh tokens that Vault does not have yet."""
+    address = context.settings.grant_address(context.profile)
+    waiting = Journal(None, lambda: places(context.environ)).look()
+    ours = [found for found in waiting if found.is_for(address)]
+    for found in ours:
+        if found.entry is None:
+            raise found.trouble()
         return failed(
-            f"a rotated refresh token waits on this host since {to_rfc3339(waiting[0].at)}: Vault does not have it yet",
+            f"{found.line(context.wiring.clock.wall())}: Vault does not have it yet",
             f"Run `vault-ticket get {context.profile.name}` here, as this user: it puts it into Vault.",
             SaveFailed.exit_code,
         )
 
-    kept = _open(state)
-    if kept:
-        with kept:
-            names |= set(kept.names())
-    others = sorted(name for name in names if name.endswith(".journal"))
-    if others:
+    if waiting:
         return warned(
-            f"a journal of another profile, server or path waits: {others[0]}",
-            "Run `vault-ticket get` with the configuration that it was made under. It may hold the only good token.",
+            "; ".join(found.line(context.wiring.clock.wall()) for found in waiting),
+            "Run `vault-ticket get` with the configuration that it was made under. It may be the only good token.",
         )
 
-    if kept is None and not _can_be_made(state):
+    kept = places(context.environ).state
+    if not any(_is_there(path) or _can_be_made(path) for path in kept):
+        missing = f"{kept[0]} can't be made" if kept else "this user has no home folder"
         return warned(
-            f"{state} can't be made: a rotated token that Vault does not take would be kept in memory only",
+            f"{missing}: a rotated token that Vault does not take would be kept in memory only",
             "Set XDG_STATE_HOME to a folder of this user's, on a disk.",
         )
     return passed("nothing waits to be saved")
@@ -111,8 +103,9 @@ def _can_be_made(path: str) -> bool:
     return os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)
 
 
-def _open(path: str) -> Folder | None:
+def _is_there(path: str) -> bool:
     try:
-        return Folder(path, create=False)
+        Folder(path, create=False).close()
     except OSError:
-        return None
+        return False
+    return True

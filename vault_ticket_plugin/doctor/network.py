@@ -18,7 +18,8 @@ from vault_ticket_plugin.errors import EndpointUnavailable, VaultUnreachable
 from vault_ticket_plugin.settings.hosts import PORTS, is_loopback
 from vault_ticket_plugin.settings.vault import Tls
 from vault_ticket_plugin.transport import proxy
-from vault_ticket_plugin.transport.exchange import reason_of, tls_context
+from vault_ticket_plugin.transport.exchange import reason_of
+from vault_ticket_plugin.transport.tls import tls_context
 
 # A certificate that has less than this share of its life left should have been renewed.
 CERTIFICATE_SHARE = 0.1

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vault_ticket_plugin import environment, formats, warm
 from vault_ticket_plugin.clock import Clock
@@ -21,6 +21,9 @@ from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
 log = logging.getLogger(__name__)
+
+# Between two looks at the leased path while a failure of the token endpoint is remembered.
+LOOK_SECONDS = 1.0
 
 
 class LastFailure(NamedTuple):
@@ -58,6 +61,10 @@ class Cache:
     def _failure_name(self) -> str:
         return f"{self.profile}-{self.ticket_key}.failure"
 
+    @property
+    def _look_name(self) -> str:
+        return f"{self.profile}-{self.ticket_key}.look"
+
     # -- tickets
 
     def ticket(self) -> LiveTicket | None:
@@ -70,12 +77,7 @@ class Cache:
                 return None
             wall, monotonic, _fresh, _usable, then = (float(part) for part in lines[4].split(" "))
             plain = json.loads(lines[5])
-            ticket = Ticket(
-                Secret(str(plain["access_token"])),
-                str(plain["token_type"]),
-                float(plain["issued_at"]),
-                float(plain["expires_at"]),
-            )
+            ticket = ticket_from_plain(plain)
             if not all(map(math.isfinite, (wall, monotonic, then, ticket.issued_at, ticket.expires_at))):
                 raise ValueError("a time that is none")
             problem = VaultTicketError.from_plain(plain["problem"]) if plain.get("problem") else None
@@ -90,22 +92,18 @@ class Cache:
             return None
         return LiveTicket.at(ticket, then + max(ages), now)._replace(problem=problem, unpublished=unpublished)
 
-    def put(self, live: LiveTicket, windows: Windows, fresh: bool = True) -> None:
-        """Remember a ticket. One that is not `fresh`, or not published, or has a problem, takes another look."""
+    def put(self, live: LiveTicket, windows: Windows) -> None:
+        """Remember a ticket. One that is not published, or has a problem, takes another look."""
         ticket, now = live.ticket, self.clock.monotonic()
         if self.folder is None or not self.tickets or not live.usable(now):
             return
 
         left = live.left(now)
-        fresh = fresh and live.unpublished is None and live.problem is None
-        until_soft = left - windows.soft_for(ticket.lifetime) if fresh else 0.0
+        settled = live.unpublished is None and live.problem is None
+        until_soft = left - windows.soft_for(ticket.lifetime) if settled else 0.0
         times = (self.clock.wall(), now, max(0.0, until_soft), left - CLOCK_STEP, live.vault_time(now))
 
-        plain = {
-            "access_token": ticket.access_token.reveal(),
-            "token_type": ticket.token_type,
-            "issued_at": ticket.issued_at,
-            "expires_at": ticket.expires_at,
+        plain = ticket_to_plain(ticket) | {
             "unpublished": live.unpublished,
             "problem": None if live.problem is None else live.problem.to_plain(),
         }
@@ -123,7 +121,7 @@ class Cache:
         """Forget the profile's tickets and failures under any login, as after `store` and `revoke`."""
         if self.folder is not None:
             for name in self.folder.names():
-                if name.rpartition("-")[0] == self.profile and name.endswith((".ticket", ".failure")):
+                if name.rpartition("-")[0] == self.profile and name.endswith((".ticket", ".failure", ".look")):
                     self.folder.remove(name)
 
     # -- failures
@@ -138,6 +136,22 @@ class Cache:
         if error.retry_after is not None:
             error.retry_after = max(0.0, error.retry_after - last.age)
         return error
+
+    def look_is_due(self) -> bool:
+        """Whether nobody on this host has looked at Vault for a second, in spite of a failure that is remembered.
+
+        A caller in a loop then costs Vault one read a second. Where nothing is remembered each call looks.
+        """
+        if self.folder is None or not self.tickets:
+            return True
+        try:
+            age = self.clock.monotonic() - float(self.folder.read(self._look_name) or "-inf")
+        except (OSError, ValueError):
+            age = LOOK_SECONDS
+        if 0 <= age < LOOK_SECONDS:
+            return False
+        self._write(self._look_name, repr(self.clock.monotonic()))
+        return True
 
     def remember(self, error: VaultTicketError) -> None:
         """Begin or lengthen the cooldown."""
@@ -182,6 +196,26 @@ class Cache:
             self.folder.write(name, text)
         except OSError as error:
             log.info("nothing is remembered: %s", error.strerror)
+
+
+def ticket_to_plain(ticket: Ticket) -> dict[str, str | float]:
+    """As JSON has it, for another process of this user; `ticket_from_plain` reads it back."""
+    return {
+        "access_token": ticket.access_token.reveal(),
+        "token_type": ticket.token_type,
+        "issued_at": ticket.issued_at,
+        "expires_at": ticket.expires_at,
+    }
+
+
+def ticket_from_plain(plain: Mapping[str, Any]) -> Ticket:
+    """ValueError, KeyError or TypeError if it is no such thing."""
+    return Ticket(
+        Secret(str(plain["access_token"])),
+        str(plain["token_type"]),
+        float(plain["issued_at"]),
+        float(plain["expires_at"]),
+    )
 
 
 def open_runtime(environ: Mapping[str, str]) -> Folder | None:

@@ -17,7 +17,8 @@ class Flight(Generic[T]):
         self._lock = threading.Lock()
         self._flying: dict[Hashable, Future[T]] = {}
 
-    def share(self, key: Hashable, ask: Callable[[], T]) -> T:
+    def share(self, key: Hashable, ask: Callable[[], T], patience: float | None = None) -> T:
+        """`patience`: seconds to wait for another thread's call; TimeoutError when they are over."""
         with self._lock:
             flying = self._flying.get(key)
             if flying is None:
@@ -25,7 +26,14 @@ class Flight(Generic[T]):
                 self._flying[key] = mine
 
         if flying is not None:
-            return flying.result()
+            try:
+                return flying.result(patience)
+            except BaseException as error:
+                interrupted = not isinstance(error, Exception) and flying.done() and flying.exception() is error
+                if not interrupted:
+                    raise
+            # That thread was told to end. This one was not.
+            return self.share(key, ask, patience)
 
         try:
             mine.set_result(ask())

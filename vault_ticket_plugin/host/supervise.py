@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from vault_ticket_plugin import core_dump
 from vault_ticket_plugin.errors import ConfigError
+from vault_ticket_plugin.transport.watchdog import WATCHDOG
 
 PASSED_ON = frozenset(
     {
@@ -73,8 +74,9 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], beside: Callab
 def _wait_for_other_threads() -> None:
     """Those that began before do not block our signals, and would take them: a SIGCHLD then never reaches us.
 
-    Here it is a call's watchdog, cancelled and about to end. Observed on a busy machine, once in some 30 runs.
+    Here it is the watchdog, which begins anew with the next call, in a thread that does block them.
     """
+    WATCHDOG.end()
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
             thread.join()

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 
 from vault_ticket_plugin.clock import Clock, Deadline
-from vault_ticket_plugin.errors import VaultTicketError
+from vault_ticket_plugin.errors import VaultTicketError, bug
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.formats.token import text_of
 from vault_ticket_plugin.model import Demand, LiveTicket, Ticket, Windows
@@ -67,8 +67,8 @@ class TokenFile:
                     self._warn(f"{error.message}. {error.hint}")
                 except OSError as error:
                     self._warn(f"{self.path} can't be written ({(error.strerror or 'no reason given').lower()})")
-                except Exception as error:  # noqa: BLE001 - its text may quote a value, and the next try may work
-                    self._warn(f"this is a bug in vault-ticket: {type(error).__name__}")
+                except Exception as error:  # noqa: BLE001 - the next try may work
+                    self._warn(bug(error).message)
 
                 if pause > 0:
                     retry = BACKOFF_INITIAL

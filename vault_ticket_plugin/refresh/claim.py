@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Clock, Deadline
-from vault_ticket_plugin.errors import CasMismatch, ConfigError, VaultTicketError
+from vault_ticket_plugin.errors import Busy, CasMismatch, ConfigError, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.events import EventSink, token_event
 from vault_ticket_plugin.model import CLOCK_STEP, Claim, Demand, Grant, Notes
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh import grant_document
+from vault_ticket_plugin.refresh.carrier import Waiter
 from vault_ticket_plugin.refresh.notes import raise_known_failure, renewed_rejection, unresolved_spend
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
 from vault_ticket_plugin.settings.profile import Profile
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 # Takings that may be lost in a row before we wait: perhaps only an edit came between, or it was ours and its answer
 # was lost.
 TAKINGS = 2
-# What a holder still gets, after its caller's patience is over, to save, publish and release.
-WRAP_UP_SECONDS = 3.0
 
 
 class ActiveClaim(NamedTuple):
@@ -36,7 +35,9 @@ class ActiveClaim(NamedTuple):
     found: Grant
     """As it was before."""
     ends: Deadline
-    """When the claim does; nothing is sent after that."""
+    """When the claim does. Whatever is done under it is bounded by that, and by nobody's patience."""
+    spend_by: Deadline
+    """The last moment to send the request: its answer, and the save after it, must fit in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,14 @@ class Claims:
     clock: Clock
     emit: EventSink
 
-    def take(self, claim_id: str, demand: Demand, deadline: Deadline, patient: bool) -> ActiveClaim | Claim | None:
-        """Our claim, or the one that another holder has; None if others were quicker each time."""
+    def take(
+        self, claim_id: str, demand: Demand, deadline: Deadline, patient: bool, caller: Waiter
+    ) -> ActiveClaim | Claim | VaultUnreachable | None:
+        """Our claim, or the one that another holder has; None if others were quicker each time, and an error if Vault
+        was too slow in taking it.
+
+        Busy if the caller is gone. Once it is about to be written, nobody's leaving ends it any more.
+        """
         lost: int | None = None
         for _ in range(TAKINGS):
             # (2) Read the grant: what is known to fail is not tried.
@@ -58,24 +65,26 @@ class Claims:
             if grant.cached and grant.version == lost:
                 raise _stale(self.profile)
             now, claim = self.store.now(), grant.notes.claim
-            if claim is not None and claim.id == claim_id:  # our own write, whose answer was lost
-                return ActiveClaim(grant, grant, Deadline.after(claim.until - CLOCK_STEP - now, self.clock))
             if not demand.force:
                 raise_known_failure(grant, self.profile, now, patient)
 
-            # (3) Claim it, unless another holder has.
-            if claim is not None and claim.until >= now:
+            # (3) Claim it, unless another holder has. One of ours, whose answer was lost, is written anew.
+            if claim is not None and claim.until >= now and claim.id != claim_id:
                 return claim
-            claimed = self._write_claim(grant, claim_id, now, deadline)
+            if caller.gone():
+                raise Busy("nobody waits for this ticket any more", "Nothing was spent.")
+            caller.commit()
+            claimed = self._write_claim(grant, claim_id, now)
             if claimed is not None:
                 return claimed
             lost = grant.version
         return None
 
-    def _write_claim(self, grant: Grant, claim_id: str, now: float, deadline: Deadline) -> ActiveClaim | None:
+    def _write_claim(self, grant: Grant, claim_id: str, now: float) -> ActiveClaim | VaultUnreachable | None:
         """None if somebody else wrote first. ConfigError if there is no Client ID to spend it with."""
         grant_document.needed_client(self.profile, grant)
         ends = Deadline.after(self.profile.claim_time, self.clock)
+        spend_by = ends.within(self.profile.claim_time - self.profile.request_timeout)
         expiry = now + self.profile.claim_time + CLOCK_STEP
         notes = Notes(
             claim=Claim(claim_id, self.holder, expiry, grant.refresh_token.fingerprint(), now),
@@ -87,19 +96,21 @@ class Claims:
 
         claimed = grant_document.with_notes(grant, notes)
         try:
-            version = self.store.write(self.profile.grant, claimed.document, grant.version, deadline)
+            version = self.store.write(self.profile.grant, claimed.document, grant.version, spend_by)
         except CasMismatch:
             self._emit(grant, "lost")
             return None
+        except VaultUnreachable as error:
+            return error  # too little of the claim would be left: it is made anew
         self._emit(grant, "taken")
-        return ActiveClaim(claimed._replace(version=version), grant, ends)
+        return ActiveClaim(claimed._replace(version=version), grant, ends, spend_by)
 
-    def release(self, claimed: ActiveClaim, notes: Notes, deadline: Deadline) -> bool:
+    def release(self, claimed: ActiveClaim, notes: Notes) -> bool:
         """Give the claim back, with what is now known. False if the document holds another refresh token.
 
         A release that fails is no failure of ours: the claim ends by itself.
         """
-        deadline = deadline.at_least(WRAP_UP_SECONDS)
+        deadline = claimed.ends
         backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         grant, same = claimed.grant, True
         try:

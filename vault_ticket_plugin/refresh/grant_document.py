@@ -4,10 +4,11 @@ A person puts `refresh_token` and perhaps `client_id` there. Everything of ours 
 `vault_ticket`, and a rewrite keeps every key that it does not know:
 
     {"refresh_token": "…", "client_id": "…",
-     "vault_ticket": {"claim": {…}, "in_doubt": {…}, "rejected": {…}, "not_before": "…", "refreshed": {…},
-                      "seeded_at": "…", "rotated_to": "…"}}
+     "vault_ticket": {"format": 1, "claim": {…}, "in_doubt": {…}, "rejected": {…}, "not_before": "…",
+                      "refreshed": {…}, "rotated": {…}, "seeded_at": "…", "seeded_version": 3, "token": "…"}}
 
-Writing the document anew, as a person does, so clears the latch and every other note.
+Writing the document anew, as a person does, so clears the latch and every other note. A person who changes the refresh
+token alone leaves them in: `token`, the fingerprint of the one that they are about, shows that.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from typing import Any, TypeVar
 
 from vault_ticket_plugin.clock import Deadline, from_rfc3339, to_rfc3339
 from vault_ticket_plugin.errors import ConfigError, GrantMissing, StoredDataInvalid, VaultDenied
-from vault_ticket_plugin.model import Claim, ClientIdentity, Document, Doubt, Grant, Location, Notes, Refresh, Rejection
+from vault_ticket_plugin.model import (
+    Claim,
+    ClientIdentity,
+    Document,
+    Doubt,
+    Grant,
+    Location,
+    Notes,
+    Refresh,
+    Rejection,
+    Rotation,
+)
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh.retry import MAX_RETRY_AFTER
 from vault_ticket_plugin.secret import Secret
@@ -26,18 +38,21 @@ from vault_ticket_plugin.settings.profile import Profile
 
 # The one key of ours in a document that belongs to a person.
 NOTES_KEY = "vault_ticket"
+# What we write, and the newest that we understand. Notes without a number are of the first format.
+FORMAT = 1
 _TIMES = {"until", "at", "expires_at"}
 # Rounded up: a claim must not end before its holder thinks so. What began is never told to have begun later.
 _ENDS = {"until", "expires_at"}
 
-Note = Claim | Doubt | Rejection | Refresh
-T = TypeVar("T", Claim, Doubt, Rejection, Refresh)
+Note = Claim | Doubt | Rejection | Refresh | Rotation
+T = TypeVar("T", Claim, Doubt, Rejection, Refresh, Rotation)
 
 
 def parse(document: Document, where: Location, profile: str) -> Grant:
     """GrantMissing where nothing is stored, StoredDataInvalid where it can't be a grant.
 
-    A note of ours that can't be understood counts as not there: a person may have edited the document.
+    A note of ours that can't be understood counts as not there: a person may have edited the document. Notes of a newer
+    format are StoredDataInvalid too: they may forbid what we would do.
     """
     store_it = f"Run `vault-ticket store {profile}`."
     if document.data is None:
@@ -59,8 +74,18 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
 
     found = document.data.get(NOTES_KEY)
     notes = found if isinstance(found, Mapping) else {}
+    if (_number(notes.get("format")) or FORMAT) > FORMAT:
+        raise StoredDataInvalid(
+            f"a newer vault-ticket has left notes in the grant at {where} that this one does not understand",
+            "Upgrade vault-ticket here; nothing is spent before.",
+        )
+
+    refresh_token = Secret(token.strip())
+    about = notes.get("token")
+    kept = not isinstance(about, str) or about == refresh_token.fingerprint()  # else a person has changed the token
+    seeded_at = _time(notes.get("seeded_at")) if kept else None
     return Grant(
-        refresh_token=Secret(token.strip()),
+        refresh_token=refresh_token,
         client_id=client_id.strip() if client_id else None,
         version=document.version,
         document=document.data,
@@ -72,8 +97,9 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
             refreshed=_note(Refresh, notes.get("refreshed")),
         ),
         # Written by hand it has no such note; then the version that a person wrote is this one.
-        seeded_at=_time(notes.get("seeded_at")) or document.created_at,
-        rotated_to=str(notes.get("rotated_to") or ""),
+        seeded_at=seeded_at or document.created_at,
+        seeded_version=_number(notes.get("seeded_version")) if seeded_at else document.version,
+        rotation=_rotation(notes.get("rotated"), refresh_token),
         cached=document.cached,
     )
 
@@ -91,31 +117,33 @@ def read(store: KvStore, where: Location, profile: str, deadline: Deadline) -> G
 
 
 def with_notes(grant: Grant, notes: Notes) -> Grant:
-    """The grant with exactly these notes, its history kept; its `document` is what to write."""
-    noted = {
+    """The grant with exactly these notes, and what is noted of its token; its `document` is what to write."""
+    noted: dict[str, object] = {
+        "format": FORMAT,
         "claim": _plain(notes.claim),
         "in_doubt": _plain(notes.doubt),
         "rejected": _plain(notes.rejection),
         "not_before": None if notes.not_before is None else to_rfc3339(math.ceil(notes.not_before)),
         "refreshed": _plain(notes.refreshed),
+        "rotated": _plain(grant.rotation),
         "seeded_at": None if grant.seeded_at is None else to_rfc3339(grant.seeded_at),
-        "rotated_to": grant.rotated_to or None,
+        "seeded_version": grant.seeded_version,
+        "token": grant.refresh_token.fingerprint(),
     }
     ours = {name: value for name, value in noted.items() if value is not None}
     return grant._replace(document={**grant.document, NOTES_KEY: ours}, notes=notes)
 
 
-def with_token(grant: Grant, refresh_token: Secret, doubt: Doubt | None = None) -> Grant:
+def with_token(grant: Grant, refresh_token: Secret, rotation: Rotation, doubt: Doubt | None = None) -> Grant:
     """The grant with a rotated refresh token, its claim and record kept."""
-    rotated = grant._replace(rotated_to=refresh_token.fingerprint())
-    noted = with_notes(rotated, grant.notes.rotated(doubt))
-    document = {**noted.document, "refresh_token": refresh_token.reveal()}
-    return noted._replace(refresh_token=refresh_token, document=document)
+    document = {**grant.document, "refresh_token": refresh_token.reveal()}
+    rotated = grant._replace(refresh_token=refresh_token, document=document, rotation=rotation)
+    return with_notes(rotated, grant.notes.rotated(doubt))
 
 
 def by_hand(grant: Grant) -> bool:
     """Whether a person put this refresh token there: a file may still have it, and be stored once more."""
-    return grant.rotated_to != grant.refresh_token.fingerprint()
+    return grant.rotation is None
 
 
 def same_claim(one: Grant, other: Grant) -> bool:
@@ -140,16 +168,17 @@ def needed_client(profile: Profile, grant: Grant) -> ClientIdentity:
     return found
 
 
-def new_document(
-    refresh_token: Secret, client: ClientIdentity | None, now: float, rotated: bool = False
-) -> dict[str, Any]:
-    """What `store` writes: nothing of an older one stays. `rotated`: the server gave this token for the stored one."""
+def new_document(refresh_token: Secret, client: ClientIdentity | None, now: float, replaced: int) -> dict[str, Any]:
+    """What `store` writes over the version `replaced`: nothing of it stays."""
     document: dict[str, Any] = {"refresh_token": refresh_token.reveal()}
     if client is not None:
         document["client_id"] = client.id
-    document[NOTES_KEY] = {"seeded_at": to_rfc3339(now)}
-    if rotated:
-        document[NOTES_KEY]["rotated_to"] = refresh_token.fingerprint()
+    document[NOTES_KEY] = {
+        "format": FORMAT,
+        "seeded_at": to_rfc3339(now),
+        "seeded_version": replaced + 1,
+        "token": refresh_token.fingerprint(),
+    }
     return document
 
 
@@ -183,6 +212,16 @@ def _pause(not_before: float | None, created_at: float | None) -> float | None:
     if not_before is None or created_at is None:
         return not_before
     return min(not_before, created_at + MAX_RETRY_AFTER)
+
+
+def _rotation(value: object, refresh_token: Secret) -> Rotation | None:
+    """None if it is about another token: a person has put the one that is there now."""
+    found = _note(Rotation, value)
+    return found if found is not None and found.fingerprint == refresh_token.fingerprint() else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _time(value: object) -> float | None:

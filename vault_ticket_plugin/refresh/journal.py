@@ -1,74 +1,65 @@
 """The journal: a rotated refresh token on its way into Vault, kept where SIGKILL can't take it.
 
-First in the runtime folder (memory: no disk sees it). Where Vault can't take the token in time, in the state
-folder, on disk, with file and folder synced. One entry a grant: nothing is spent while there is one.
+First in the runtime folder (memory: no disk sees it). If Vault does not take the token soon, in the state folder, on
+disk, with file and folder synced. An entry is found by its file's name, whatever the profile is called and however
+Vault's address is written:
+
+    SPENT-NEW.journal               a rotation: the fingerprints of what was spent and of what it was rotated to
+    seed-DOCUMENT-NEW.journal       what a person gave to `store`: nothing in Vault leads to it but its document
+    PROFILE-GRANTKEY.journal        as older programs named both; renamed when it is met
+
+Several may wait. Which of them goes where is told by rotation.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
 
-from vault_ticket_plugin.errors import SaveFailed, StoredDataInvalid, VaultTicketError
+from vault_ticket_plugin.errors import SaveFailed, VaultTicketError
 from vault_ticket_plugin.folder import Folder, FolderUnusable
-from vault_ticket_plugin.model import ClientIdentity, Location
+from vault_ticket_plugin.places import Places
+from vault_ticket_plugin.refresh.journal_entry import Entry, Found, Newer, Unreadable, parse, text_of
+from vault_ticket_plugin.refresh.journal_folders import ENTRY_SUFFIX, JournalFolders, has_entries
 from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.profile import GrantAddress
 
 log = logging.getLogger(__name__)
 
 
-class Entry(NamedTuple):
-    """A refresh token that Vault does not have yet."""
-
-    kind: Literal["rotation", "seed"]
-    """A rotation replaces the spent token if that still stands; a seed is what a person gave to `store`, after the
-    server rotated it, and replaces what was there at `version`."""
-    profile: str
-    grant: str
-    """Where it belongs, as `Settings.grant_key` names it."""
-    where: Location
-    spent: str
-    """The fingerprint of the refresh token that `refresh_token` replaces."""
-    refresh_token: Secret
-    client: ClientIdentity | None
-    at: float
-    """Vault's time."""
-    version: int
-    claim: str = ""
-    """The id of a rotation's claim."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.profile}-{self.grant}.journal"
-
-
 class Journal:
-    def __init__(self, runtime: Folder | None, state_path: str) -> None:
+    """This user's, on this host. `runtime`: the call's own folder in memory."""
+
+    def __init__(self, runtime: Folder | None, find_places: Callable[[], Places]) -> None:
         self._runtime = runtime
-        self._state_path = state_path
+        self._folders = JournalFolders(runtime, find_places)
+
+    # -- writing
 
     def write(self, entry: Entry) -> None:
-        """Keep the entry in memory, or on disk where there is no runtime folder.
+        """Keep the entry in memory, or on disk if there is no runtime folder.
 
-        Where neither can have it this only warns: Vault may still take the token, and `keep` has the last word.
+        If neither can have it this only warns: Vault may still take the token, and `keep` has the last word.
         """
         try:
             if self._runtime is not None:
-                self._runtime.write(entry.name, _text(entry))
+                self._folders.leave_signpost(self._runtime.path, durable=False)
+                self._runtime.write(entry.name, text_of(entry))
                 return
         except OSError as error:
             log.info("the runtime folder does not take the journal (%s)", error.strerror)
+        self.persist(entry)
+
+    def persist(self, entry: Entry) -> None:
+        """Have it on disk: memory may vanish at logout. This only warns, like `write`."""
         try:
             self._persist(entry)
         except OSError as error:
             log.warning("the journal can't be written (%s)", error.strerror)
 
     def keep(self, entry: Entry, cause: VaultTicketError) -> None:
-        """Vault did not take the token (`cause`): put it on disk and say so loudly. SaveFailed where that fails too."""
+        """Vault did not take the token (`cause`): have it on disk and say so loudly. SaveFailed if that fails too."""
         try:
             place = self._persist(entry)
         except OSError as error:
@@ -80,18 +71,29 @@ class Journal:
         )
 
     def _persist(self, entry: Entry) -> str:
-        with Folder(self._state_path) as state:
-            state.write(entry.name, _text(entry), durable=True)
-        if self._runtime is not None:
-            self._runtime.remove(entry.name)
-        return os.path.join(self._state_path, entry.name)
+        """Where it is now. The first folder that takes it has it."""
+        failed = OSError(0, "there is no folder for it")
+        for path in self._folders.places.state:
+            try:
+                with Folder(path) as folder:
+                    if folder.read(entry.name) != text_of(entry):
+                        self._folders.leave_signpost(path, durable=True)
+                        folder.write(entry.name, text_of(entry), durable=True)
+            except OSError as error:
+                failed = error
+                continue
+
+            if self._runtime is not None and self._runtime.path != path:
+                self._runtime.remove(entry.name)
+                self._folders.clear_signpost(self._runtime.path)
+            return os.path.join(path, entry.name)
+        raise failed
 
     def _lost(self, entry: Entry, cause: VaultTicketError, disk: OSError) -> SaveFailed:
         message = f"a rotated refresh token could not be saved. Vault: {cause.message}. Disk: {disk.strerror}"
-        for folder in self._folders():
-            if entry.name in folder.names():
-                place = os.path.join(folder.path, entry.name)
-                hint = f"It is in {place}, in memory only: run any vault-ticket command before this host restarts."
+        for found in self.look():
+            if found.name == entry.name:
+                hint = f"It is in {found.path}, in memory only: run any vault-ticket command before this host restarts."
                 return SaveFailed(message, hint)
         renew = "Create a refresh token (Settings → Installation → Public API), then run"
         return SaveFailed(message, f"It is lost. {renew} `vault-ticket store {entry.profile}`.")
@@ -99,61 +101,91 @@ class Journal:
     def remove(self, entry: Entry) -> None:
         """Vault has the token. An entry that stays all the same does no harm: it is found to be saved, or void."""
         try:
-            for folder in self._folders():
-                folder.remove(entry.name, durable=folder is not self._runtime)
+            with self._folders.opened() as opened:
+                for folder in opened.folders:
+                    folder.remove(entry.name, durable=folder is not self._runtime)
+                    self._folders.clear_signpost(folder.path)
         except OSError as error:
             log.warning("a journal that is no longer needed can't be removed (%s)", error.strerror)
 
-    def waiting(self, profile: str, grant: str) -> list[Entry]:
-        """The entries of that grant (as `Settings.grant_key` names it), none or one.
+    # -- looking
 
-        StoredDataInvalid where there is one that can't be read: it may hold the only good refresh token.
-        """
-        name = f"{profile}-{grant}.journal"
-        for folder in self._folders():
-            try:
-                if (text := folder.read(name)) is not None:
-                    return [_entry(text)]
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):
-                raise StoredDataInvalid(
-                    f"the journal {folder.path}/{name} can't be read",
-                    "It may hold the only good refresh token: put its refresh_token into the grant, then remove it.",
-                ) from None
-        return []
+    def look(self) -> list[Found]:
+        """All that waits on this host for this user. What can't be read, or can't be trusted, is among it."""
+        found: dict[str, Found] = {}
+        with self._folders.opened() as opened:
+            for folder in opened.folders:
+                for name in _entry_names(folder):
+                    if name not in found or found[name].entry is None:
+                        found[name] = _read(folder, name)
+            for error in opened.distrusted:
+                found[str(error.filename)] = Found("", str(error.filename), problem=error.strerror or "")
+        return list(found.values())
+
+    def waits(self) -> bool:
+        """Whether there is anything at all; nothing is read for that."""
+        with self._folders.opened() as opened:
+            return bool(opened.distrusted) or any(_entry_names(folder) for folder in opened.folders)
 
     def count(self) -> int:
         """How many wait here, of all profiles."""
-        with contextlib.suppress(StoredDataInvalid, OSError):
-            return len({name for folder in self._folders() for name in folder.names() if name.endswith(".journal")})
-        return 1  # a folder that can't be trusted or read: that must be looked into
+        return len(self.look())
 
-    def _folders(self) -> Iterator[Folder]:
-        if self._runtime is not None:
-            yield self._runtime
+    def has_successor(self, token: Secret) -> bool:
+        """Whether there is what this token was rotated to; the names alone tell."""
+        with self._folders.opened() as opened:
+            names = [name for folder in opened.folders for name in _entry_names(folder)]
+        return any(name.startswith(f"{token.fingerprint()}-") for name in names)
+
+    def adopt(self, address: GrantAddress) -> list[Found]:
+        """As `look`, and gives entries of older programs their names, as far as this address tells."""
+        return [self._adopted(found, address) for found in self.look()]
+
+    def latest(self, token: Secret, address: GrantAddress) -> Secret:
+        """What it was rotated to, as far as this journal knows; else itself.
+
+        StoredDataInvalid if something can't be read that may know better.
+        """
+        spent: dict[str, Entry] = {}
+        for found in self.look():
+            if found.entry is not None:
+                spent[found.entry.spent] = found.entry
+            elif found.concerns(token, address):
+                raise found.trouble()
+
+        while (entry := spent.pop(token.fingerprint(), None)) is not None:
+            token = entry.refresh_token
+        return token
+
+    def _adopted(self, found: Found, address: GrantAddress) -> Found:
+        entry = found.entry
+        if entry is None:
+            return found
+        if not entry.document and entry.grant == address.key:
+            entry = entry._replace(document=address.document, server=address.server)
+        if entry.name == found.name:
+            return found
         try:
-            state = Folder(self._state_path, create=False)
-        except FolderUnusable as error:
-            raise StoredDataInvalid(
-                f"{error}: what is in there can't be trusted, and may be the only good refresh token",
-                "Look into it, then make it yours alone (mode 0700).",
-            ) from None
-        except OSError:
-            return
-        with state:
-            yield state
+            with Folder(found.folder, create=False) as folder:
+                folder.write(entry.name, text_of(entry), durable=True)
+                folder.remove(found.name, durable=True)
+        except OSError as error:
+            log.warning("the journal %s keeps its old name (%s)", found.path, error.strerror)
+        return found._replace(name=entry.name, entry=entry)
 
 
-def _text(entry: Entry) -> str:
-    plain = entry._asdict() | {"where": entry.where._asdict(), "refresh_token": entry.refresh_token.reveal()}
-    del plain["client"]
-    return json.dumps(plain | {"client_id": entry.client.id if entry.client else None})
+def _entry_names(folder: Folder) -> list[str]:
+    names = folder.names()
+    return [name for name in names if name.endswith(ENTRY_SUFFIX)] if has_entries(names) else []
 
 
-def _entry(text: str) -> Entry:
-    plain: Any = json.loads(text)
-    where, token = Location(**plain["where"]), plain["refresh_token"]
-    if not isinstance(token, str) or not token:
-        raise ValueError("an entry without a token")
-    client_id = plain.pop("client_id")
-    client = ClientIdentity(client_id) if client_id else None
-    return Entry(**plain | {"where": where, "refresh_token": Secret(token), "client": client})
+def _read(folder: Folder, name: str) -> Found:
+    found = Found(name, folder.path)
+    try:
+        return found._replace(entry=parse(folder.read(name) or ""))
+    except Newer:
+        return found._replace(problem="a newer vault-ticket wrote it", newer=True)
+    except FolderUnusable as error:
+        return found._replace(problem=error.strerror or "it is not safe to read")
+    except (OSError, Unreadable) as error:
+        return found._replace(problem=str(error))

@@ -5,52 +5,96 @@ from __future__ import annotations
 import logging
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
-from vault_ticket_plugin.model import CLOCK_STEP, Doubt, Grant
+from vault_ticket_plugin.errors import CasMismatch, VaultUnreachable
+from vault_ticket_plugin.model import CLOCK_STEP, Doubt, Grant, Location, Rotation
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh import grant_document, spent_tokens
-from vault_ticket_plugin.refresh.journal import Entry
+from vault_ticket_plugin.refresh.decide import Ruling, decide
+from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.refresh.journal_entry import Entry
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
+from vault_ticket_plugin.secret import Secret
+from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
 log = logging.getLogger(__name__)
 
+# How long a token is on its way with a journal in memory alone: a logout may take that away.
+IN_MEMORY_SECONDS = 1.0
 
-def save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) -> Grant | None:
-    """The grant as it now stands with the rotated token; None if a person has put another token there (I5).
 
-    `known`: the grant as last read or written, to spare a read. Raises what the store raises; the token is then
-    not saved.
+def entry_of(grant: Grant, refresh_token: Secret, profile: Profile, address: GrantAddress, now: float) -> Entry:
+    """The journal's entry for what this grant's token was rotated to."""
+    return Entry(
+        kind="rotation",
+        profile=profile.name,
+        grant=address.key,
+        where=profile.grant,
+        spent=grant.refresh_token.fingerprint(),
+        refresh_token=refresh_token,
+        client=None,
+        at=now,
+        version=grant.version,
+        claim=grant.notes.claim.id if grant.notes.claim else "",
+        document=address.document,
+        server=address.server,
+    )
+
+
+def save(store: KvStore, journal: Journal, entry: Entry, known: Grant, deadline: Deadline) -> Grant | None:
+    """The grant as it now stands with the rotated token; None if another token stands there (`decide`).
+
+    `known`: the grant as last written, to spare a read. Raises what the store raises; the token is then not saved.
+    After the first failure, or `IN_MEMORY_SECONDS`, the disk has it.
     """
+    try:
+        return _save(store, entry, known, deadline.within(IN_MEMORY_SECONDS))
+    except (VaultUnreachable, CasMismatch):
+        if deadline.passed():
+            raise
+        journal.persist(entry)
+        return _save(store, entry, None, deadline)
+
+
+def _save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline) -> Grant | None:
     backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
     by_hand = False
     while True:
         grant = known or _read_since(store, entry, deadline)
-        if grant.refresh_token == entry.refresh_token:
-            if by_hand:
-                _note_spent(store, entry, deadline)
-            return grant  # an earlier write of ours whose answer was lost, or that a crash followed
-        if grant.refresh_token.fingerprint() != entry.spent:
-            return None
+        match decide(grant, entry):
+            case Ruling.DONE:
+                if by_hand:
+                    note_spent(store, entry.where, entry, deadline)
+                return grant  # an earlier write of ours whose answer was lost, or that a crash followed
+            case Ruling.SAVE:
+                pass
+            case _:
+                return None
 
         by_hand = grant_document.by_hand(grant)
-        rotated = grant_document.with_token(grant, entry.refresh_token, _doubt(grant, entry))
         try:
-            version = store.write(entry.where, rotated.document, grant.version, deadline)
-            log.info("the rotated refresh token is saved at %s", entry.where)
-            if by_hand:
-                _note_spent(store, entry, deadline)
-            return rotated._replace(version=version)
+            return write(store, entry.where, entry, grant, deadline)
         except CasMismatch:
             if not backoff.sleep():
                 raise
             known = None  # somebody edited the document, or took over our claim
 
 
-def _note_spent(store: KvStore, entry: Entry, deadline: Deadline) -> None:
-    """A file may still have what a hand put there: `store` is to refuse it from now on."""
-    error = spent_tokens.note(store, entry.where, entry.spent, deadline)
+def write(store: KvStore, where: Location, entry: Entry, grant: Grant, deadline: Deadline) -> Grant:
+    """The grant with the rotated token in place of what is there."""
+    rotation = Rotation(entry.spent, entry.refresh_token.fingerprint(), entry.at)
+    rotated = grant_document.with_token(grant, entry.refresh_token, rotation, _doubt(grant, entry))
+    version = store.write(where, rotated.document, grant.version, deadline)
+    log.info("the rotated refresh token is saved at %s", where)
+    if grant_document.by_hand(grant):
+        note_spent(store, where, entry, deadline)
+    return rotated._replace(version=version)
+
+
+def note_spent(store: KvStore, where: Location, entry: Entry, deadline: Deadline) -> None:
+    """A file may still have what a hand put there, or gave to `store`: that refuses it from now on."""
+    error = spent_tokens.note(store, where, entry.spent, deadline)
     if error is not None:
-        log.info("the spent refresh token is not noted beside %s: %s", entry.where, error.message)
+        log.info("the spent refresh token is not noted beside %s: %s", where, error.message)
 
 
 def _read_since(store: KvStore, entry: Entry, deadline: Deadline) -> Grant:
@@ -78,27 +122,3 @@ def _doubt(grant: Grant, entry: Entry) -> Doubt | None:
     if claim is not None and claim.id == entry.claim:
         return None
     return None if cause is None else Doubt(entry.refresh_token.fingerprint(), cause.holder, cause.at)
-
-
-def replay(store: KvStore, entry: Entry, deadline: Deadline) -> bool:
-    """Put a journal's entry into Vault. False if a person has put another token there since."""
-    if entry.kind == "rotation":
-        return save(store, entry, None, deadline) is not None
-
-    version = entry.version
-    try:
-        found = store.read(entry.where, deadline)
-        version = found.version
-        grant = grant_document.parse(found, entry.where, entry.profile)
-        if grant.refresh_token == entry.refresh_token or grant.seeded_at == float(int(entry.at)):
-            return True  # it had landed, and may have been rotated since
-        if grant.refresh_token.fingerprint() != entry.spent and (grant.seeded_at or 0.0) > entry.at:
-            return False
-    except GrantMissing:
-        pass  # nothing there yet, or deleted: what the person gave stands
-    except VaultDenied:
-        pass  # who seeds need not be able to read; check-and-set tells whether anything changed
-    document = grant_document.new_document(entry.refresh_token, entry.client, entry.at, rotated=True)
-    store.write(entry.where, document, version, deadline)
-    _note_spent(store, entry, deadline)
-    return True

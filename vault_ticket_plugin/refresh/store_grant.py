@@ -14,14 +14,18 @@ from vault_ticket_plugin.errors import (
     StoredDataInvalid,
     VaultDenied,
     VaultTicketError,
+    VaultUnreachable,
 )
 from vault_ticket_plugin.model import ClientIdentity, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path, spent_tokens
-from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.carrier import Waiter
+from vault_ticket_plugin.refresh.journal import Journal
+from vault_ticket_plugin.refresh.journal_entry import Entry
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
+from vault_ticket_plugin.refresh.rotation import IN_MEMORY_SECONDS
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +38,18 @@ class StoreGrant:
     store: KvStore
     endpoint: TokenEndpoint
     journal: Journal
-    grant_key: str
+    address: GrantAddress
     clock: Clock
     forget: Callable[[], None]
     """Called once the grant is another, or one that waits in the journal: what is remembered here is of the old one."""
 
     def store_token(
-        self, refresh_token: Secret, client: ClientIdentity, verify: bool, deadline: Deadline
+        self, refresh_token: Secret, client: ClientIdentity, verify: bool, deadline: Deadline, caller: Waiter
     ) -> Ticket | None:
         """The ticket that proving it brought, published where we may; None without `verify`.
 
-        Nothing is changed in Vault or on this host if the token turns out to be bad, or if we may not write.
+        Nothing is changed in Vault or on this host if the token turns out to be bad, or if we may not write. Once it is
+        proven nobody's patience counts any more.
         """
         where = self.profile.grant
         version = self.store.current_version(where, deadline)
@@ -55,6 +60,7 @@ class StoreGrant:
                 "Storing needs `create` and `update` there (policies/ticket-operator.hcl). Nothing was spent.",
             )
 
+        caller.commit()
         if not verify:
             self._write(refresh_token, client, version, self.store.now(), deadline)
             self.forget()
@@ -63,6 +69,7 @@ class StoreGrant:
         # Proven first, and what it was rotated to is saved whatever else is wrong with the answer.
         started = self.store.now()
         answer = self.endpoint.refresh(refresh_token, client, deadline.within(self.profile.request_timeout))
+        deadline = Deadline.after(self.profile.claim_time, self.clock)
         self._save(refresh_token, client, version, answer, deadline)
         if answer.access_token is None:
             if answer.fault is not None:
@@ -81,17 +88,8 @@ class StoreGrant:
 
     def _refuse_spent(self, given: Secret, deadline: Deadline) -> None:
         """GrantRejected if the server has given another token for this one: a second use may end the whole family."""
-        where, fingerprint = self.profile.grant, given.fingerprint()
-        if self._waits(fingerprint) or spent_tokens.is_noted(self.store, where, fingerprint, deadline):
-            raise spent_tokens.spent_before(self.profile.name, where)
-
-    def _waits(self, fingerprint: str) -> bool:
-        """Whether this host still has to save what the token was rotated to."""
-        try:
-            entries = self.journal.waiting(self.profile.name, self.grant_key)
-        except StoredDataInvalid:
-            return False  # what a person stores goes on all the same
-        return any(entry.spent == fingerprint for entry in entries)
+        if spent_tokens.is_noted(self.store, self.profile.grant, given.fingerprint(), deadline):
+            raise spent_tokens.spent_before(self.profile.name, self.profile.grant)
 
     def _save(
         self, given: Secret, client: ClientIdentity, version: int, answer: TokenResponse, deadline: Deadline
@@ -105,19 +103,26 @@ class StoreGrant:
         entry = Entry(
             kind="seed",
             profile=self.profile.name,
-            grant=self.grant_key,
+            grant=self.address.key,
             where=self.profile.grant,
             spent=given.fingerprint(),
             refresh_token=token,
             client=client,
             at=now,
             version=version,
+            document=self.address.document,
+            server=self.address.server,
         )
         self.journal.write(entry)
         self.forget()
 
         try:
-            self._write(token, client, version, now, deadline.at_least(self.profile.claim_time), rotated=True)
+            try:
+                self._write(token, client, version, now, deadline.within(IN_MEMORY_SECONDS))
+            except (VaultUnreachable, CasMismatch) as error:
+                self.journal.persist(entry)
+                landed = isinstance(error, VaultUnreachable) or error.maybe_ours
+                self._write(token, client, version, now, deadline, landed)
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             when = "once Vault can be written"
@@ -126,7 +131,7 @@ class StoreGrant:
                 when = "with the helper's Vault token, which may read the grant"
             raise SaveFailed(
                 f"the refresh token is good, was rotated, and could not be stored: {error.message}",
-                f"It is kept on this host: run any vault-ticket command here {when}.",
+                f"It is kept on this host: run `vault-ticket status` here {when}.",
             ) from None
         self.journal.remove(entry)
         self._note(entry, deadline)
@@ -149,31 +154,45 @@ class StoreGrant:
         version: int,
         now: float,
         deadline: Deadline,
-        rotated: bool = False,
+        maybe_landed: bool = False,
     ) -> None:
-        """Over what somebody else has written meanwhile, but never twice: what landed may have been rotated since."""
-        document = grant_document.new_document(refresh_token, client, now, rotated)
+        """Over what somebody else has written meanwhile, but never twice: what landed may have been rotated since.
+
+        `maybe_landed`: an earlier write of it had no answer.
+        """
         backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         while True:
+            document = grant_document.new_document(refresh_token, client, now, version)
             try:
                 self.store.write(self.profile.grant, document, version, deadline)
-                return
+                break
             except CasMismatch as mismatch:
-                if mismatch.maybe_ours and self._has_landed(refresh_token, now, deadline):
-                    return
+                if self._has_landed(refresh_token, now, version, maybe_landed or mismatch.maybe_ours, deadline):
+                    break
                 if not backoff.sleep():
                     raise
                 version = self.store.current_version(self.profile.grant, deadline)
 
-    def _has_landed(self, refresh_token: Secret, now: float, deadline: Deadline) -> bool:
-        """Whether a write of ours, whose answer was lost, is what stands there or what that has come from."""
+        # The entry of this one is no longer needed, nor are those of earlier ones that were never saved.
+        for found in self.journal.look():
+            if found.entry is not None and found.entry.kind == "seed" and found.entry.grant == self.address.key:
+                self.journal.remove(found.entry)
+
+    def _has_landed(self, refresh_token: Secret, now: float, replaced: int, maybe: bool, deadline: Deadline) -> bool:
+        """Whether what stands there is what we wrote (`maybe`: its answer was lost), or a replay of our entry, or has
+        come from either."""
         where = self.profile.grant
         try:
             grant = grant_document.parse(self.store.read(where, deadline), where, self.profile.name)
-        except (VaultDenied, GrantMissing):
-            raise CasMismatch(
+        except (VaultDenied, GrantMissing, StoredDataInvalid):
+            if not maybe:
+                return False
+            mismatch = CasMismatch(
                 f"{where} was written at the same time, and Vault's answer to our own write was lost: it may be ours",
                 "Run this again: a token that is in place and was rotated since is refused as spent, and then nothing "
                 "more is to be done.",
-            ) from None
-        return grant.refresh_token == refresh_token or grant.seeded_at == float(int(now))
+            )
+            mismatch.maybe_ours = True
+            raise mismatch from None
+        ours = grant.seeded_at == float(int(now)) and (grant.seeded_version or 0) > replaced
+        return ours or grant.refresh_token == refresh_token

@@ -17,7 +17,7 @@ import secrets
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vault_ticket_plugin.clock import Backoff, Clock, Deadline
+from vault_ticket_plugin.clock import Backoff, Clock, Deadline, to_rfc3339
 from vault_ticket_plugin.errors import (
     Busy,
     ClientRejected,
@@ -32,13 +32,15 @@ from vault_ticket_plugin.events import EventSink, Kind, discard, token_event
 from vault_ticket_plugin.model import Claim, Demand, Doubt, Freshness, Grant, LiveTicket, Refresh, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path, rotation
-from vault_ticket_plugin.refresh.claim import WRAP_UP_SECONDS, ActiveClaim, Claims
-from vault_ticket_plugin.refresh.journal import Entry, Journal
+from vault_ticket_plugin.refresh.carrier import Waiter
+from vault_ticket_plugin.refresh.claim import ActiveClaim, Claims
+from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.refresh.notes import rejection_of, retry_not_before, somebody_may_have_finished
+from vault_ticket_plugin.refresh.replay import Replay
 from vault_ticket_plugin.refresh.spend import SpendFailure, spend
 from vault_ticket_plugin.secret import Secret
-from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Transaction:
     journal: Journal
     holder: str
     """Who we are, as others read it in a claim."""
-    grant_key: str
+    address: GrantAddress
     """What a journal's entry belongs to."""
     clock: Clock
     emit: EventSink = discard
@@ -74,109 +76,120 @@ class Transaction:
     def claims(self) -> Claims:
         return Claims(self.profile, self.store, self.holder, self.clock, self.emit)
 
-    def refresh(self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool) -> LiveTicket:
+    def refresh(
+        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool, caller: Waiter
+    ) -> LiveTicket:
         """Spend the grant, or get what somebody else's spend brought.
 
         `seen`: the leased path as last looked at (1). Without patience (a usable ticket is at hand) Busy is raised at
-        once if another holder has the claim; with it, when the deadline passes.
+        once if another holder has the claim; with it, when the deadline passes. From the claim on nobody's patience
+        counts: the claim's own time bounds what is done under it.
         """
         while True:
             # (2) Read the grant, and (3) claim it (claim.py). Another holder may bring a ticket meanwhile.
-            brought = self._claim(seen, demand, deadline, patient)
+            brought = self._claim(seen, demand, deadline, patient, caller)
             if isinstance(brought, LiveTicket):
                 return brought
             claimed, seen = brought
 
+            # What this token was rotated to may have come into the journal since: it is saved first.
+            if self.journal.has_successor(claimed.grant.refresh_token):
+                self.claims.release(claimed, claimed.grant.notes.released())
+                continue
+
             # Somebody may have finished between our look and our claim.
             if somebody_may_have_finished(claimed.found, seen):
-                seen = self._look(deadline)
+                seen = self._look(claimed.spend_by)
                 published = self._enough(seen, demand, patient)
                 if published is not None:
-                    self.claims.release(claimed, claimed.grant.notes.released(), deadline)
+                    self.claims.release(claimed, claimed.grant.notes.released())
                     return published
 
             # (4) Spend. If the token is dead and a person has stored another meanwhile, begin anew with that.
-            spent = self._spend(claimed, seen, deadline)
+            spent = self._spend(claimed, seen)
             if spent is None:
                 log.info("the grant was stored anew meanwhile: trying with it")
                 continue
-            deadline = deadline.at_least(WRAP_UP_SECONDS)
 
             # (5) Save what the refresh token was rotated to, by way of the journal.
-            saved = self._save(claimed, spent.response.refresh_token, deadline)
+            saved = self._save(claimed, spent.response.refresh_token)
 
             # (6) Publish the ticket, then release the claim.
-            return self._publish_and_release(claimed, saved, spent, seen, deadline)
+            return self._publish_and_release(claimed, saved, spent, seen)
 
     # -- steps (2) and (3): the claim
 
     def _claim(
-        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool
+        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool, caller: Waiter
     ) -> tuple[ActiveClaim, LeasedVersion] | LiveTicket:
         """Our claim and the leased path as last seen, or a ticket that another holder has published meanwhile."""
         claim_id = secrets.token_hex(8)
         backoff = deadline.backoff(LOOK_INITIAL, LOOK_MAX)
-        while not isinstance(taken := self.claims.take(claim_id, demand, deadline, patient), ActiveClaim):
+        while True:
+            self.settle(deadline)
+            taken = self.claims.take(claim_id, demand, deadline, patient, caller)
+            if isinstance(taken, ActiveClaim):
+                return taken, seen
             self._wait(backoff, taken, patient)
             seen = self._look(deadline)
             published = self._enough(seen, demand, patient)
             if published is not None:
                 return published
-        return taken, seen
 
-    def _wait(self, backoff: Backoff, claim: Claim | None, patient: bool) -> None:
-        if not patient or not backoff.sleep():
-            raise Busy(
-                f"{claim.holder if claim else 'another holder'} is refreshing this ticket and has not finished in time",
-                "Try again: a holder that died is waited for no longer than the claim's time.",
-            )
+    def settle(self, deadline: Deadline) -> None:
+        """Bring into the grant what an earlier run on this host could not save there (refresh/replay.py)."""
+        Replay(self.profile, self.store, self.journal, self.address).settle(deadline)
+
+    def _wait(self, backoff: Backoff, taken: Claim | VaultUnreachable | None, patient: bool) -> None:
+        if patient and backoff.sleep():
+            return
+        if isinstance(taken, VaultUnreachable):
+            raise taken
+        who = taken.holder if taken else "another holder"
+        since = f" since {to_rfc3339(taken.at)}" if taken and taken.at is not None else ""
+        raise Busy(
+            f"{who} has been refreshing this ticket{since} and has not finished in time",
+            "Try again: a holder that died is waited for no longer than the claim's time.",
+        )
 
     # -- step (4): the request
 
-    def _spend(self, claimed: ActiveClaim, seen: LeasedVersion, deadline: Deadline) -> SpendAnswer | None:
+    def _spend(self, claimed: ActiveClaim, seen: LeasedVersion) -> SpendAnswer | None:
         """The token endpoint's answer. Whatever else comes of it, the document tells how it ended.
 
         None if the token that we tried is dead, but a person has stored another.
         """
         grant, notes = claimed.grant, claimed.grant.notes
-        # What comes after the spend must fit in too; and a spend in a hurry is one whose answer gets lost.
-        longest = deadline.last - self.clock.monotonic() - WRAP_UP_SECONDS
-        if min(claimed.ends.left(), 2 * longest) < self.profile.request_timeout:
-            self.claims.release(claimed, notes.released(), deadline)
+        if claimed.spend_by.passed():  # an answer that comes too late to be saved would be lost
+            self.claims.release(claimed, notes.released())
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
 
         started = self.store.now()
         ours = notes.doubt or Doubt(grant.refresh_token.fingerprint(), self.holder, started)
-        budget = claimed.ends.within(min(self.profile.request_timeout, longest))
-        try:
-            outcome = spend(lambda: self._ask(grant, budget), self.profile, notes.doubt, ours, budget, self.clock)
-        except (KeyboardInterrupt, SystemExit):
-            self.claims.release(claimed, notes.in_doubt(ours), deadline)
-            raise
-
-        match outcome:
-            case TokenResponse():
-                return SpendAnswer(outcome, started)
+        budget = claimed.ends.within(self.profile.request_timeout)
+        match spend(lambda: self._ask(grant, budget), self.profile, notes.doubt, ours, budget, self.clock):
+            case TokenResponse() as response:
+                return SpendAnswer(response, started)
 
             case SpendFailure((GrantRejected() | ClientRejected()) as error, lost):
                 rejection = rejection_of(grant, self.profile, error.code, self.store.now(), self.holder)
                 after = notes.after_rejection(rejection, ours if lost else notes.doubt)
-                stands = self.claims.release(claimed, after, deadline)
+                stands = self.claims.release(claimed, after)
                 self._emit("rejection", grant.refresh_token, "latched" if stands else "overruled", error)
                 if stands and isinstance(error, GrantRejected):
-                    leased_path.mark_dead(self.store, self.profile, seen, rejection.at, deadline)
+                    leased_path.mark_dead(self.store, self.profile, seen, rejection.at, claimed.ends)
                 if stands:
                     raise error
                 return None
 
             case SpendFailure((SpendInDoubt() | ProtocolError()) as error):
                 pause = retry_not_before(error, self.store.now())
-                self.claims.release(claimed, notes.in_doubt(ours, pause), deadline)
+                self.claims.release(claimed, notes.in_doubt(ours, pause))
                 raise error
 
             case SpendFailure(error):
                 pause = retry_not_before(error, self.store.now())
-                self.claims.release(claimed, notes.after_pause(pause), deadline)
+                self.claims.release(claimed, notes.after_pause(pause))
                 raise error
 
     def _ask(self, grant: Grant, budget: Deadline) -> TokenResponse:
@@ -193,7 +206,7 @@ class Transaction:
 
     # -- steps (5) and (6): what comes of its answer
 
-    def _save(self, claimed: ActiveClaim, refresh_token: Secret | None, deadline: Deadline) -> Grant | None:
+    def _save(self, claimed: ActiveClaim, refresh_token: Secret | None) -> Grant | None:
         """The grant as it now stands, None if a person has stored it anew.
 
         Without a claim if the claim is no longer ours, or the document could not be written.
@@ -202,21 +215,10 @@ class Transaction:
         if refresh_token is None or refresh_token == grant.refresh_token:
             return grant  # a server that does not rotate
 
-        entry = Entry(
-            kind="rotation",
-            profile=self.profile.name,
-            grant=self.grant_key,
-            where=self.profile.grant,
-            spent=grant.refresh_token.fingerprint(),
-            refresh_token=refresh_token,
-            client=None,
-            at=self.store.now(),
-            version=grant.version,
-            claim=grant.notes.claim.id if grant.notes.claim else "",
-        )
+        entry = rotation.entry_of(grant, refresh_token, self.profile, self.address, self.store.now())
         self.journal.write(entry)
         try:
-            saved = rotation.save(self.store, entry, grant, deadline.within(claimed.ends.left()))
+            saved = rotation.save(self.store, self.journal, entry, grant, claimed.ends)
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             self._emit("save", refresh_token, "kept", error)
@@ -229,7 +231,7 @@ class Transaction:
         return saved
 
     def _publish_and_release(
-        self, claimed: ActiveClaim, saved: Grant | None, spent: SpendAnswer, seen: LeasedVersion, deadline: Deadline
+        self, claimed: ActiveClaim, saved: Grant | None, spent: SpendAnswer, seen: LeasedVersion
     ) -> LiveTicket:
         """What is left of an answer without a usable access token, or to a grant stored anew, is done here too."""
         response, refreshed = spent.response, claimed.grant.notes.refreshed
@@ -241,12 +243,12 @@ class Transaction:
             if saved is None:
                 log.warning("the grant was stored anew while it was refreshed: what was stored stands")
                 return self._live(ticket)._replace(shared=False)
-            live = self._publish(self._live(ticket), seen, deadline, still_ours)
+            live = self._publish(self._live(ticket), seen, claimed.ends, still_ours)
             if live.shared and live.unpublished is None:
                 refreshed = Refresh(ticket.issued_at, ticket.expires_at, self.holder, ticket.access_token.fingerprint())
 
         if saved is not None and still_ours:
-            self.claims.release(claimed._replace(grant=saved), saved.notes.settled(refreshed), deadline)
+            self.claims.release(claimed._replace(grant=saved), saved.notes.settled(refreshed))
         if response.access_token is None:
             raise response.fault or ProtocolError("the token endpoint's answer has no access token")
         return live

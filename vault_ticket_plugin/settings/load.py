@@ -10,7 +10,7 @@ from vault_ticket_plugin import environment, warm
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.settings import daemon, profile, vault
 from vault_ticket_plugin.settings.daemon import NOT_CONFIGURED, DaemonSettings
-from vault_ticket_plugin.settings.profile import Profile
+from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 from vault_ticket_plugin.settings.table import Table
 from vault_ticket_plugin.settings.vault import VaultSettings
 
@@ -55,8 +55,13 @@ class Settings(NamedTuple):
         )
 
     def grant_key(self, profile: Profile) -> str:
-        """A fingerprint of where the grant is kept: what a journal's entry belongs to."""
+        """A fingerprint of where the grant is kept."""
         return _fingerprint(self.vault.shown, self.vault.namespace or "", str(profile.grant))
+
+    def grant_address(self, profile: Profile) -> GrantAddress:
+        """What a journal's entry belongs to."""
+        document = _fingerprint(self.vault.namespace or "", profile.grant.mount, profile.grant.path)
+        return GrantAddress(self.grant_key(profile), document, self.vault.shown)
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

@@ -38,6 +38,17 @@ class Allow(NamedTuple):
 NOBODY_ELSE = Allow()
 
 
+class GrantAddress(NamedTuple):
+    """Where a grant is kept, as a journal's entry has it."""
+
+    key: str
+    """Names the server as it is written, the namespace and the path."""
+    document: str
+    """Names the namespace, the mount and the path, which stay the same however the server's address is written."""
+    server: str
+    """Its address, as a person reads it."""
+
+
 class Profile(NamedTuple):
     """A named credential. Spans are seconds."""
 

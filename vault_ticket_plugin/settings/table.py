@@ -102,11 +102,19 @@ def vault_path(value: object) -> str:
 
 
 def _path(value: object) -> str:
-    """`~`, and the folder that systemd's LoadCredential= makes for a unit; where there is none the name stays."""
+    """`~`, and the folder that systemd's LoadCredential= makes for a unit; where there is none the name stays.
+
+    Absolute: what uses it may have another working directory by then (host/detached.py).
+    """
     text, folder = text_value(value), os.environ.get(CREDENTIALS)
-    if folder and text.startswith(f"${CREDENTIALS}/"):
-        return folder + text.removeprefix(f"${CREDENTIALS}")
-    return os.path.expanduser(text)
+    if text.startswith(f"${CREDENTIALS}/"):
+        return folder + text.removeprefix(f"${CREDENTIALS}") if folder else text
+    if text == "~" or text.startswith("~/"):
+        home = environment.home(os.environ)
+        if home is None:
+            raise ValueError("a path without ~, which stands for no folder here: HOME is not set")
+        text = home + text.removeprefix("~")
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def _flag(value: object) -> bool:

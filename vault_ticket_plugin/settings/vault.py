@@ -5,6 +5,7 @@ What the file says wins; the environment fills in what it leaves out (docs/decis
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeVar, get_args
 
@@ -110,8 +111,8 @@ def callers_token(environ: Mapping[str, str]) -> Auth:
 def read(table: Table, environ: Mapping[str, str], needed: bool) -> VaultSettings:
     """`needed`: an address must be there; a program that asks a daemon may do without."""
 
-    def variable(name: str) -> str | None:
-        return _variable(environ, name, str)
+    def path(name: str) -> str | None:
+        return _variable(environ, name, os.path.abspath)
 
     nothing: Address | None = None
     configured = table.get("address", nothing, "", _address)
@@ -123,11 +124,11 @@ def read(table: Table, environ: Mapping[str, str], needed: bool) -> VaultSetting
     auth = table.table("auth")
     namespace = table.get("namespace", "", "", _namespace) or _variable(environ, "NAMESPACE", _namespace) or None
     tls = Tls(
-        ca_file=table.path("ca_cert") or variable("CACERT"),
-        ca_path=table.path("ca_path") or variable("CAPATH"),
-        client_cert=table.path("client_cert") or variable("CLIENT_CERT"),
-        client_key=table.path("client_key") or variable("CLIENT_KEY"),
-        server_name=table.text("tls_server_name") or variable("TLS_SERVER_NAME"),
+        ca_file=table.path("ca_cert") or path("CACERT"),
+        ca_path=table.path("ca_path") or path("CAPATH"),
+        client_cert=table.path("client_cert") or path("CLIENT_CERT"),
+        client_key=table.path("client_key") or path("CLIENT_KEY"),
+        server_name=table.text("tls_server_name") or _variable(environ, "TLS_SERVER_NAME", str),
         verify=not table.flag("skip_verify", _variable(environ, "SKIP_VERIFY", _truth) or False),
     )
     said = _variable(environ, "CLIENT_TIMEOUT", parse_duration)

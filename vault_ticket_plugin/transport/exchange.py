@@ -20,9 +20,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.settings.vault import Tls
 from vault_ticket_plugin.transport import proxy
+from vault_ticket_plugin.transport.tls import pool_options
+from vault_ticket_plugin.transport.watchdog import WATCHDOG
 
 # A connection that does not come up in this time is better tried again (a lost SYN is sent again after 1 s and 3 s).
 CONNECT_SECONDS = 5.0
@@ -114,7 +115,16 @@ class Transport:
             response.status, {name.lower(): value for name, value in response.headers.itermerged()}, content
         )
 
+    def descriptors(self) -> list[int]:
+        """Those of the connections that are kept, none of which is in use."""
+        with self._lock:
+            # These pools can't be iterated over, for their users' threads' sake.
+            pools = [manager.pools[key] for manager in self._managers.values() for key in manager.pools.keys()]  # noqa: SIM118
+        kept: list[Any] = [connection for pool in pools if pool.pool for connection in list(pool.pool.queue)]
+        return [one.sock.fileno() for one in kept if one is not None and one.sock is not None]
+
     def close(self) -> None:
+        """Not for good: the next exchange makes a new connection."""
         with self._lock:
             for manager in self._managers.values():
                 manager.clear()
@@ -127,7 +137,7 @@ class Transport:
             with self._lock:
                 found = self._managers.get((scheme, via))
                 if found is None:
-                    how = {"maxsize": KEPT, **(_tls_of(self._tls) if scheme == "https" else {})}
+                    how = {"maxsize": KEPT, **(pool_options(self._tls) if scheme == "https" else {})}
                     found = urllib3.PoolManager(**how) if via is None else proxy.manager(via, how)
                     found.pool_classes_by_scheme = self._pools
                     self._managers[scheme, via] = found
@@ -149,14 +159,11 @@ class _Exchange:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        watchdog = threading.Timer(self.deadline.left(), self._end)
-        watchdog.daemon = True
-        watchdog.start()
         _current.exchange = self
         try:
-            yield
+            with WATCHDOG.watch(self.deadline.left(), self._end):
+                yield
         finally:
-            watchdog.cancel()
             _current.exchange = None
 
     def _end(self) -> None:
@@ -240,34 +247,6 @@ def _is_sized(response: urllib3.BaseHTTPResponse) -> bool:
 def _ends_with_connection(response: urllib3.BaseHTTPResponse) -> bool:
     """RFC 9112 section 9.3."""
     return response.version == 10 or "close" in response.headers.get("connection", "").lower()
-
-
-def _tls_of(tls: Tls) -> dict[str, Any]:
-    """One context for all connections, as urllib3's pools take it."""
-    pool: dict[str, Any] = {"ssl_context": tls_context(tls)}
-    if tls.server_name:
-        pool["server_hostname"] = tls.server_name
-    if not tls.verify:
-        pool["assert_hostname"] = False
-    return pool
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """ConfigError if the files that it names can't be used."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file, capath=tls.ca_path)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if tls.client_cert:
-            context.load_cert_chain(tls.client_cert, tls.client_key)
-    except OSError as error:  # ssl.SSLError among them
-        files = ", ".join(path for path in (tls.ca_file, tls.ca_path, tls.client_cert, tls.client_key) if path)
-        raise ConfigError(f"the TLS files can't be used ({error.strerror or error}): {files}") from None
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        # It is what the configuration says in so many words; standard error is not the place to repeat it each time.
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return context
 
 
 def reason_of(error: BaseException) -> str:

@@ -121,6 +121,16 @@ class VaultSession:
         if login is not None and login.token is not None and login.revocable:
             self._exchange(VaultRequest("POST", paths.REVOKE_SELF), login.token, deadline)
 
+    def hand_over(self) -> None:
+        """Connections and login are a fork's from now on. What is still asked here makes new ones."""
+        with self._lock:
+            self._login = None
+        self._transport.close()
+
+    def descriptors(self) -> list[int]:
+        """What a fork needs to go on with them."""
+        return self._transport.descriptors()
+
     def close(self) -> None:
         self._transport.close()
 

@@ -15,7 +15,7 @@ def log_in(_session: VaultSession, auth: Auth, _deadline: Deadline) -> Login:
     if auth.token is not None:
         return Login(one_line(auth.token.reveal(), "the Vault token in the environment"))
 
-    path = auth.token_file or ""
+    path = auth.token_file or "~/.vault-token"  # if no home is known
     if auth.by_default and not os.path.exists(path):
         raise ConfigError(
             f"there is no way to log in to Vault: no VAULT_TOKEN or BAO_TOKEN, no {path}, no configured `auth`",
