@@ -305,11 +305,13 @@ class FakeEndpoint:
         self.deadline: Deadline | None = None
         self.brought: list[str] = []
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
+    def refresh(
+        self, refresh_token: Secret, client: ClientIdentity, send_by: Deadline, deadline: Deadline
+    ) -> TokenResponse:
         token = refresh_token.reveal()
         self.deadline = deadline
         self.before("spend", token)
-        if deadline.passed():
+        if send_by.passed():
             raise EndpointUnavailable("the token endpoint can't be reached: it took too long")
         fault = self.next.pop(0) if self.next else None
         if fault is not None and fault.kind == "unreachable":

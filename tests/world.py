@@ -15,6 +15,7 @@ from tests.fakes import CLIENT, FakeAuthServer, FakeEndpoint, FakeVault, SimCloc
 from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.host.cache import Cache
+from vault_ticket_plugin.host.claim_watch import FileWatches
 from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import ClientIdentity, Demand, Grant, Notes, Ticket
@@ -139,8 +140,9 @@ class FakeProcess:
         self.store = host.world.vault.session(host.clock)
         self.endpoint = FakeEndpoint(host.world.server)
         self.cache = Cache(host.runtime, profile.name, "identity", "stamp", "signature", host.clock)
+        self.watches = FileWatches(host.runtime, f"{GRANT_IDENTITY}.watch")
         self.transaction = Transaction(
-            profile, self.store, self.endpoint, host.journal, holder, GRANT_IDENTITY, host.clock
+            profile, self.store, self.endpoint, host.journal, self.watches, holder, GRANT_IDENTITY, host.clock
         )
         self.issuer = Issuer(
             profile=profile,
@@ -148,7 +150,7 @@ class FakeProcess:
             transact=lambda: self.transaction,
             carrier=InPlace,
             cache=self.cache,
-            lock=HostLock(host.runtime, f"{profile.name}.lock"),
+            lock=HostLock(host.runtime, f"{GRANT_IDENTITY}.lock"),
             journal=host.journal,
             grant_key=GRANT_IDENTITY,
             clock=host.clock,

@@ -209,7 +209,7 @@ class Issuer:
 
         def job(caller: Waiter) -> LiveTicket:
             try:
-                handed = self.transact().refresh(seen, demand, deadline, patient, caller)
+                handed = self.transact().refresh(seen, demand, deadline, patient, caller, lock)
             except VaultTicketError as error:
                 self._remember(error)
                 raise

@@ -175,15 +175,18 @@ class ClientIdentity(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The right to spend the grant."""
+    """The right to spend the grant. When it is over, others tell by watching it (refresh/watch.py)."""
 
     id: str
     holder: str
-    until: float
+    seconds: float
+    """How long it lasts, counted by its holder from before it was written."""
     fingerprint: str
     """Names the refresh token that its holder is about to spend."""
     at: float | None = None
-    """When it was made; None if its holder did not say."""
+    """When it was made, for people to read; None if its holder did not say."""
+    lock: str = ""
+    """Names the lock of its host under which it was made (`Held.name`); empty if its maker had none."""
 
 
 class Doubt(NamedTuple):
@@ -261,6 +264,8 @@ class Grant(NamedTuple):
     """All of it, so that a rewrite keeps what others put there."""
     notes: Notes = NO_NOTES
     seeded_at: float | None = None
+    created_at: float | None = None
+    """Of that version."""
     cached: bool = False
     """Whether a proxy on the way answered from memory: it may be stale."""
 

@@ -52,8 +52,13 @@ class KvStore(Protocol):
 class TokenEndpoint(Protocol):
     """The authorization server's token endpoint (RFC 6749 section 6)."""
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
-        """One request. EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError."""
+    def refresh(
+        self, refresh_token: Secret, client: ClientIdentity, send_by: Deadline, deadline: Deadline
+    ) -> TokenResponse:
+        """One request, sent by then or not at all; an answer is read until the deadline.
+
+        EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError.
+        """
 
     def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:
         """RFC 7009. False if no revocation URL is configured."""

@@ -53,7 +53,7 @@ def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     problem = problem or wiring.cache(profile).failure()
 
     level = Freshness.EXPIRED if ticket is None else profile.windows.freshness(ticket, now)
-    claim = notes.claim if notes.claim is not None and notes.claim.until >= now else None
+    claim = notes.claim
     refreshed = notes.refreshed
     return Report(
         profile=profile.name,

@@ -120,9 +120,11 @@ class _TimedEndpoint:
         self._endpoint = endpoint
         self._observe = observe
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
+    def refresh(
+        self, refresh_token: Secret, client: ClientIdentity, send_by: Deadline, deadline: Deadline
+    ) -> TokenResponse:
         with _timed(self._observe, "refresh"):
-            return self._endpoint.refresh(refresh_token, client, deadline)
+            return self._endpoint.refresh(refresh_token, client, send_by, deadline)
 
     def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:
         with _timed(self._observe, "revoke"):

@@ -25,10 +25,10 @@ from vault_ticket_plugin.settings.profile import Profile
 
 # The one key of ours in a document that belongs to a person.
 NOTES_KEY = "vault_ticket"
-_TIMES = {"until", "at", "expires_at"}
+_TIMES = {"at", "expires_at"}
 
 Note = Claim | Doubt | Rejection | Refresh
-T = TypeVar("T", Claim, Doubt, Rejection, Refresh)
+T = TypeVar("T", Doubt, Rejection, Refresh)
 
 
 def parse(document: Document, where: Location, profile: str) -> Grant:
@@ -60,7 +60,7 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         version=document.version,
         document=document.data,
         notes=Notes(
-            claim=_note(Claim, notes.get("claim")),
+            claim=_claim(notes.get("claim")),
             doubt=_note(Doubt, notes.get("in_doubt")),
             rejection=_note(Rejection, notes.get("rejected")),
             not_before=_time(notes.get("not_before")),
@@ -68,6 +68,7 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         ),
         # Written by hand it has no such note; then the version that a person wrote is this one.
         seeded_at=_time(notes.get("seeded_at")) or document.created_at,
+        created_at=document.created_at,
         cached=document.cached,
     )
 
@@ -136,12 +137,28 @@ def new_document(refresh_token: Secret, client: ClientIdentity | None, now: floa
     return document
 
 
-def _plain(note: Note | None) -> dict[str, str] | None:
+def _plain(note: Note | None) -> dict[str, Any] | None:
     if note is None:
         return None
-    said = {name: value for name, value in note._asdict().items() if value is not None}
-    # Rounded up: a claim must not end before its holder thinks so, and nothing else minds a second.
+    said = {name: value for name, value in note._asdict().items() if value not in (None, "")}
     return {name: to_rfc3339(math.ceil(value)) if name in _TIMES else value for name, value in said.items()}
+
+
+def _claim(value: object) -> Claim | None:
+    """However odd it is, it counts: somebody may be spending. A length that can't be read is the longest."""
+    if value is None:
+        return None
+    found: Mapping[str, Any] = value if isinstance(value, Mapping) else {"id": str(value)}
+    seconds = found.get("seconds")
+    sound = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    return Claim(
+        id=str(found.get("id", "")),
+        holder=str(found.get("holder", "")) or "somebody",
+        seconds=float(seconds) if sound else math.inf,
+        fingerprint=str(found.get("fingerprint", "")),
+        at=_time(found.get("at")),
+        lock=str(found.get("lock", "")),
+    )
 
 
 def _note(kind: type[T], value: object) -> T | None:

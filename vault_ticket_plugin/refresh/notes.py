@@ -17,8 +17,11 @@ from vault_ticket_plugin.refresh.retry import MAX_RETRY_AFTER
 from vault_ticket_plugin.settings.profile import Profile
 
 
-def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool) -> None:
-    """Raise what another call, here or on another host, has already found out."""
+def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool, doubt: Doubt | None = None) -> None:
+    """Raise what another call, here or on another host, has already found out.
+
+    `doubt`: what there is beside that which the document notes, as of a dead holder's claim.
+    """
     rejection, not_before = grant.notes.rejection, grant.notes.not_before
     if rejection is not None and rejection.fingerprint == _latch_fingerprint(grant, profile):
         since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; not asked again)"
@@ -31,7 +34,7 @@ def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: boo
             retry_after=not_before - now,
         )
 
-    doubt = unresolved_spend(grant, profile, now)
+    doubt = doubt or known_doubt(grant)
     if doubt is not None and not patient and now - doubt.at > profile.reuse_grace:
         # Past the server's grace a second use may end the whole family, the usable ticket with it.
         raise SpendInDoubt(
@@ -40,17 +43,18 @@ def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: boo
         )
 
 
-def unresolved_spend(grant: Grant, profile: Profile, now: float) -> Doubt | None:
-    """Whether the token now in the grant may have been spent by somebody who never said how it ended."""
-    fingerprint = grant.refresh_token.fingerprint()
-    doubt, claim = grant.notes.doubt, grant.notes.claim
-    if doubt is not None and doubt.fingerprint == fingerprint:
-        return doubt
-    if claim is not None and claim.fingerprint == fingerprint and claim.until < now:
-        # If it does not say when it began, it had our own claim's time.
-        began = claim.until - profile.claim_time if claim.at is None else claim.at
-        return Doubt(fingerprint, claim.holder, began)
-    return None
+def known_doubt(grant: Grant) -> Doubt | None:
+    """What the document says about a lost answer to the token that is in it."""
+    doubt = grant.notes.doubt
+    return doubt if doubt is not None and doubt.fingerprint == grant.refresh_token.fingerprint() else None
+
+
+def unresolved_spend(grant: Grant) -> Doubt | None:
+    """The same, where the claim that is there is over: its holder never said how its spend ended, if there was one."""
+    claim, fingerprint = grant.notes.claim, grant.refresh_token.fingerprint()
+    if claim is None or claim.fingerprint != fingerprint:
+        return known_doubt(grant)
+    return known_doubt(grant) or Doubt(fingerprint, claim.holder, claim.at or grant.created_at or 0.0)
 
 
 def somebody_may_have_finished(grant: Grant, seen: LeasedVersion) -> bool:

@@ -53,8 +53,9 @@ class StoreGrant:
 
         # Proven first, and what it was rotated to is saved whatever else is wrong with the answer.
         started = self.store.now()
-        answer = self.endpoint.refresh(refresh_token, client, deadline.within(self.profile.request_timeout))
-        deadline = Deadline.after(self.profile.claim_time, self.clock)
+        send_by = deadline.within(self.profile.request_timeout)
+        answer = self.endpoint.refresh(refresh_token, client, send_by, send_by)
+        deadline = Deadline.after(self.profile.claim_seconds, self.clock)
         self._save(refresh_token, client, version, answer, deadline)
         if answer.access_token is None:
             if answer.fault is not None:

@@ -13,8 +13,8 @@ Its steps, numbered as in docs/protocol.md, which has the reasons, and what may 
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Backoff, Clock, Deadline, to_rfc3339
@@ -32,12 +32,13 @@ from vault_ticket_plugin.events import EventSink, Kind, discard, token_event
 from vault_ticket_plugin.model import Claim, Demand, Doubt, Freshness, Grant, LiveTicket, Refresh, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
 from vault_ticket_plugin.refresh import grant_document, leased_path, rotation
-from vault_ticket_plugin.refresh.carrier import Waiter
-from vault_ticket_plugin.refresh.claim import ActiveClaim, Claims
+from vault_ticket_plugin.refresh.carrier import Held, Request, Waiter
+from vault_ticket_plugin.refresh.claim import ActiveClaim, Attempt, Claims
 from vault_ticket_plugin.refresh.journal import Entry, Journal
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.refresh.notes import rejection_of, retry_not_before, somebody_may_have_finished
 from vault_ticket_plugin.refresh.spend import SpendFailure, spend
+from vault_ticket_plugin.refresh.watch import Watches
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import Profile
 
@@ -64,6 +65,7 @@ class Transaction:
     store: KvStore
     endpoint: TokenEndpoint
     journal: Journal
+    watches: Watches
     holder: str
     """Who we are, as others read it in a claim."""
     grant_key: str
@@ -73,20 +75,27 @@ class Transaction:
 
     @property
     def claims(self) -> Claims:
-        return Claims(self.profile, self.store, self.holder, self.clock, self.emit)
+        return Claims(self.profile, self.store, self.watches, self.holder, self.clock, self.emit)
 
     def refresh(
-        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool, caller: Waiter
+        self,
+        seen: LeasedVersion,
+        demand: Demand,
+        deadline: Deadline,
+        patient: bool,
+        caller: Waiter,
+        lock: Held | None = None,
     ) -> LiveTicket:
         """Spend the grant, or get what somebody else's spend brought.
 
         `seen`: the leased path as last looked at (1). Without patience (a usable ticket is at hand) Busy is raised at
         once if another holder has the claim; with it, when the deadline passes. From the claim on nobody's patience
-        counts: the claim's own time bounds what is done under it.
+        counts: the claim's own time bounds what is done under it. `lock`: this host's, which is ours.
         """
+        attempt = Attempt.begin(demand, deadline, patient, caller, lock)
         while True:
             # (2) Read the grant, and (3) claim it (claim.py). Another holder may bring a ticket meanwhile.
-            brought = self._claim(seen, demand, deadline, patient, caller)
+            brought = self._claim(seen, attempt)
             if isinstance(brought, LiveTicket):
                 return brought
             claimed, seen = brought
@@ -100,7 +109,7 @@ class Transaction:
                     return published
 
             # (4) Spend. If the token is dead and a person has stored another meanwhile, begin anew with that.
-            spent = self._spend(claimed)
+            spent = self._spend(claimed, lock)
             if spent is None:
                 log.info("the grant was stored anew meanwhile: trying with it")
                 continue
@@ -113,16 +122,13 @@ class Transaction:
 
     # -- steps (2) and (3): the claim
 
-    def _claim(
-        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool, caller: Waiter
-    ) -> tuple[ActiveClaim, LeasedVersion] | LiveTicket:
+    def _claim(self, seen: LeasedVersion, attempt: Attempt) -> tuple[ActiveClaim, LeasedVersion] | LiveTicket:
         """Our claim and the leased path as last seen, or a ticket that another holder has published meanwhile."""
-        claim_id = secrets.token_hex(8)
-        backoff = deadline.backoff(LOOK_INITIAL, LOOK_MAX)
-        while not isinstance(taken := self.claims.take(claim_id, demand, deadline, patient, caller), ActiveClaim):
-            self._wait(backoff, taken, patient)
-            seen = self._look(deadline)
-            published = self._enough(seen, demand, patient)
+        backoff = attempt.deadline.backoff(LOOK_INITIAL, LOOK_MAX)
+        while not isinstance(taken := self.claims.take(attempt), ActiveClaim):
+            self._wait(backoff, taken, attempt.patient)
+            seen = self._look(attempt.deadline)
+            published = self._enough(seen, attempt.demand, attempt.patient)
             if published is not None:
                 return published
         return taken, seen
@@ -141,7 +147,7 @@ class Transaction:
 
     # -- step (4): the request
 
-    def _spend(self, claimed: ActiveClaim) -> SpendAnswer | None:
+    def _spend(self, claimed: ActiveClaim, lock: Held | None) -> SpendAnswer | None:
         """The token endpoint's answer. Whatever else comes of it, the document tells how it ended.
 
         None if the token that we tried is dead, but a person has stored another.
@@ -153,8 +159,11 @@ class Transaction:
 
         started = self.store.now()
         ours = notes.doubt or Doubt(grant.refresh_token.fingerprint(), self.holder, started)
+        if lock is not None:  # whoever has it after us then knows what may be under way, and until when
+            lock.note_request(Request(grant.refresh_token.fingerprint(), claimed.ends.at))
         budget = claimed.ends.within(self.profile.request_timeout)
-        match spend(lambda: self._ask(grant, budget), self.profile, notes.doubt, ours, budget, self.clock):
+        ask = partial(self._ask, grant, budget, claimed.ends)
+        match spend(ask, self.profile, notes.doubt, ours, budget, self.clock):
             case TokenResponse() as response:
                 return SpendAnswer(response, started)
 
@@ -177,12 +186,11 @@ class Transaction:
                 self.claims.release(claimed, notes.after_pause(pause))
                 raise error
 
-    def _ask(self, grant: Grant, budget: Deadline) -> TokenResponse:
-        """One request."""
+    def _ask(self, grant: Grant, send_by: Deadline, deadline: Deadline) -> TokenResponse:
+        """One request, sent in time or not at all; its answer may take until the claim's end."""
+        client = grant_document.needed_client(self.profile, grant)
         try:
-            response = self.endpoint.refresh(
-                grant.refresh_token, grant_document.needed_client(self.profile, grant), budget
-            )
+            response = self.endpoint.refresh(grant.refresh_token, client, send_by, deadline)
         except VaultTicketError as error:
             self._emit("spend", grant.refresh_token, _outcome_of(error), error)
             raise
@@ -214,7 +222,7 @@ class Transaction:
         )
         self.journal.write(entry)
         try:
-            saved = rotation.save(self.store, entry, grant, claimed.ends)
+            saved = rotation.save(self.store, entry, grant, claimed.saving(self.clock))
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             self._emit("save", refresh_token, "kept", error)
@@ -240,7 +248,7 @@ class Transaction:
                 log.warning("the grant was stored anew while it was refreshed: what was stored stands")
                 return self._live(ticket)._replace(shared=False)
             if still_ours:
-                refreshed = self._publish(ticket, seen, claimed.ends) or refreshed
+                refreshed = self._publish(ticket, seen, claimed.saving(self.clock)) or refreshed
 
         if saved is not None and still_ours:
             self.claims.release(claimed._replace(grant=saved), saved.notes.settled(refreshed))
