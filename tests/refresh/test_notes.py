@@ -16,8 +16,8 @@ GRANT = Grant(TOKEN, None, 1, {"refresh_token": "a-1"})
 WEB_1 = "web-1 (pid 7)"
 
 
-def claimed(deadline: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
-    return GRANT._replace(notes=Notes(claim=Claim("id", WEB_1, deadline, fingerprint)))
+def claimed(at: float | None = NOW - 41, fingerprint: str = TOKEN.fingerprint()) -> Grant:
+    return GRANT._replace(notes=Notes(claim=Claim("id", WEB_1, 15.0, fingerprint, at)))
 
 
 def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
@@ -33,43 +33,36 @@ def known(grant: Grant, patient: bool = True) -> Exception | None:
 
 
 def test_a_grant_without_notes_is_spent_without_doubt() -> None:
-    assert notes.unresolved_spend(GRANT, PROFILE, NOW) is None
+    assert notes.unresolved_spend(GRANT) is None
     assert known(GRANT, patient=False) is None
 
 
-def test_a_claim_that_ended_unreleased_leaves_its_token_in_doubt_since_it_was_made() -> None:
-    grant = claimed(NOW - 1)
-    assert notes.unresolved_spend(grant, PROFILE, NOW) == Doubt(
-        TOKEN.fingerprint(), WEB_1, NOW - 1 - PROFILE.claim_time
-    )
+def test_a_claim_that_is_over_leaves_its_token_in_doubt_since_it_was_made() -> None:
+    assert notes.unresolved_spend(claimed()) == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
 
 
-@pytest.mark.parametrize("claim_time", [15.0, 600.0])
-def test_a_doubt_begins_when_its_claim_was_made_whatever_our_own_claims_time_is(claim_time: float) -> None:
-    """The dead holder may have had another `claim_time` in its configuration."""
-    claim = Claim("id", WEB_1, NOW - 1, TOKEN.fingerprint(), at=NOW - 41)
-    found = notes.unresolved_spend(
-        GRANT._replace(notes=Notes(claim=claim)), PROFILE._replace(claim_time=claim_time), NOW
-    )
-    assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
+def test_a_claim_that_does_not_say_when_was_made_with_its_version() -> None:
+    found = notes.unresolved_spend(claimed(at=None)._replace(created_at=NOW - 50))
+    assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 50)
 
 
-def test_a_claim_that_runs_says_nothing_yet() -> None:
-    assert notes.unresolved_spend(claimed(NOW), PROFILE, NOW) is None
+def test_a_claim_alone_is_no_doubt() -> None:
+    """Whether it is over is not for the document to tell."""
+    assert notes.known_doubt(claimed()) is None
 
 
 def test_a_doubt_about_another_token_is_no_doubt_about_this_one() -> None:
     """The dead holder had already saved what it got; only publishing and releasing is missing."""
-    assert notes.unresolved_spend(claimed(NOW - 1, "another"), PROFILE, NOW) is None
-    assert notes.unresolved_spend(doubted(5, "another"), PROFILE, NOW) is None
+    assert notes.unresolved_spend(claimed(fingerprint="another")) is None
+    assert notes.unresolved_spend(doubted(5, "another")) is None
 
 
 def test_a_noted_doubt_stays_with_whom_it_names() -> None:
     """A second holder that dies too does not hide who was first."""
     noted = doubted(100)
-    claim = Claim("id", "web-2", NOW - 1, TOKEN.fingerprint())
+    claim = Claim("id", "web-2", 15.0, TOKEN.fingerprint())
     grant = noted._replace(notes=noted.notes._replace(claim=claim))
-    found = notes.unresolved_spend(grant, PROFILE, NOW)
+    found = notes.unresolved_spend(grant)
     assert found is not None
     assert found.holder == WEB_1
 

@@ -149,7 +149,7 @@ def _claim(value: object) -> Claim | None:
     if value is None:
         return None
     found: Mapping[str, Any] = value if isinstance(value, Mapping) else {"id": str(value)}
-    seconds = found.get("seconds")
+    seconds: Any = found.get("seconds")
     sound = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
     return Claim(
         id=str(found.get("id", "")),

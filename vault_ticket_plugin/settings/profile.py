@@ -104,8 +104,8 @@ def read(name: str, table: Table) -> Profile:
         allow=_allow(table.table("allow")),
     )
 
+    table.pass_over("claim_time")
     table.reject_unknown_keys()
-    table.pass_over("claim_time", "a claim lasts request_timeout and 7 s more. Remove it.")
     _check(profile, table)
     return profile
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -11,8 +10,6 @@ from typing import Any, TypeVar
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import ConfigError
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
@@ -75,11 +72,10 @@ class Table:
         data = self.get(name, nothing, "a table", _table)
         return Table(self._path, f"{self._key}{name}.", data)
 
-    def pass_over(self, name: str, why: str) -> None:
-        """A key that earlier versions had: a file that still has it works as before."""
+    def pass_over(self, name: str) -> None:
+        """A key that earlier versions had, and that has no effect any more (load.py warns of it)."""
         if name in self._data:
             self._read.add(name)
-            log.warning("%s: %s%s has no effect any more: %s", self._path, self._key, name, why)
 
     def reject_unknown_keys(self) -> None:
         for name in self._data:
