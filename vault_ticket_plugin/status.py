@@ -48,8 +48,8 @@ def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
 def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     wiring.issuer(profile).replay(deadline)
     ticket = leased_path.look(wiring.store, profile.ticket, deadline).ticket
-    now = wiring.store.now()
-    notes, problem = _grant_notes(wiring, profile, now, deadline)
+    notes, problem = _grant_notes(wiring, profile, deadline)
+    now = wiring.store.now().latest
     problem = problem or wiring.cache(profile).failure()
 
     level = Freshness.EXPIRED if ticket is None else profile.windows.freshness(ticket, now)
@@ -70,16 +70,14 @@ def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     )
 
 
-def _grant_notes(
-    wiring: Wiring, profile: Profile, now: float, deadline: Deadline
-) -> tuple[Notes, VaultTicketError | None]:
+def _grant_notes(wiring: Wiring, profile: Profile, deadline: Deadline) -> tuple[Notes, VaultTicketError | None]:
     """What the grant tells, and what is wrong with it. A reader may not see it: it is shown what it may see."""
     notes = Notes()
     try:
         document = wiring.store.read(profile.grant, deadline)
         grant = grant_document.parse(document, profile.grant, profile.name)
         notes = grant.notes
-        raise_known_failure(grant, profile, now, patient=True)
+        raise_known_failure(grant, profile, wiring.store.now(), patient=True)
     except VaultDenied:
         return Notes(), None
     except VaultTicketError as error:

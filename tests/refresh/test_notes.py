@@ -3,6 +3,7 @@
 import pytest
 
 from tests.fakes import CLIENT
+from vault_ticket_plugin.clock import Moment
 from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
 from vault_ticket_plugin.model import Claim, Doubt, Grant, Notes
 from vault_ticket_plugin.refresh import notes, retry
@@ -26,7 +27,7 @@ def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
 
 def known(grant: Grant, patient: bool = True) -> Exception | None:
     try:
-        notes.raise_known_failure(grant, PROFILE, NOW, patient)
+        notes.raise_known_failure(grant, PROFILE, Moment(NOW, NOW), patient)
     except Exception as error:  # noqa: BLE001 - which one is what the test asks
         return error
     return None
@@ -100,7 +101,7 @@ def test_a_latched_token_is_not_asked_about_again() -> None:
 )
 def test_the_latch_holds_for_that_token_client_and_url_only(grant: Grant, profile: Profile) -> None:
     rejection = notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")
-    notes.raise_known_failure(grant._replace(notes=Notes(rejection=rejection)), profile, NOW, patient=True)
+    notes.raise_known_failure(grant._replace(notes=Notes(rejection=rejection)), profile, Moment(NOW, NOW), patient=True)
 
 
 def test_the_latch_says_no_to_the_client_as_such() -> None:

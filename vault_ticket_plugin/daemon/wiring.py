@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.clock import Deadline, Moment
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import ClientIdentity, Demand, Document, LiveTicket, Location, TokenResponse
@@ -85,7 +85,7 @@ class _TimedStore:
         self._store = store
         self._observe = observe
 
-    def now(self) -> float:
+    def now(self) -> Moment:
         return self._store.now()
 
     def read(self, where: Location, deadline: Deadline) -> Document:

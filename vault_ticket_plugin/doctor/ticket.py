@@ -21,7 +21,7 @@ DELETION_SLACK = 3.0
 
 
 def ticket(context: DoctorContext) -> Finding:
-    profile, now = context.profile, context.wiring.store.now()
+    profile, now = context.profile, context.wiring.store.now().latest
     found = leased_path.parse(context.ticket)
     if found is not None and found.usable(now):
         left, level = show_duration(found.left(now)), profile.windows.freshness(found, now)

@@ -161,7 +161,7 @@ class Claims:
                 holder=self.holder,
                 seconds=seconds,
                 fingerprint=grant.refresh_token.fingerprint(),
-                at=self.store.now(),
+                at=self.store.now().earliest,
                 lock=lock.name() if lock is not None else "",
             ),
             doubt=doubt,

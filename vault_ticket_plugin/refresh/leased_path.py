@@ -43,7 +43,7 @@ def look(store: KvStore, where: Location, deadline: Deadline) -> LeasedVersion:
     if document.deletes_at is not None and document.created_at is not None:
         span = document.deletes_at - document.created_at
     ticket = parse(document)
-    live = None if ticket is None else LiveTicket.at(ticket, store.now(), deadline.clock.monotonic())
+    live = None if ticket is None else LiveTicket.at(ticket, store.now().latest, deadline.clock.monotonic())
     return LeasedVersion(live, document.version, span)
 
 
@@ -60,7 +60,7 @@ def publish(store: KvStore, profile: Profile, ticket: Ticket, seen: LeasedVersio
 
     backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
     while True:
-        remaining = float(int(ticket.left(store.now())))
+        remaining = float(int(ticket.left(store.now().latest)))
         if remaining < 1:
             return
         wanted = remaining if profile.lease == "delete" else 0.0

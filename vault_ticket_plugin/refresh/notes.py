@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault_ticket_plugin.clock import to_rfc3339
+from vault_ticket_plugin.clock import Moment, to_rfc3339
 from vault_ticket_plugin.errors import (
     ClientRejected,
     EndpointUnavailable,
@@ -17,7 +17,7 @@ from vault_ticket_plugin.refresh.retry import MAX_RETRY_AFTER
 from vault_ticket_plugin.settings.profile import Profile
 
 
-def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool, doubt: Doubt | None = None) -> None:
+def raise_known_failure(grant: Grant, profile: Profile, now: Moment, patient: bool, doubt: Doubt | None = None) -> None:
     """Raise what another call, here or on another host, has already found out.
 
     `doubt`: what there is beside that which the document notes, as of a dead holder's claim.
@@ -27,15 +27,15 @@ def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: boo
         since = f" (found by {rejection.holder} at {to_rfc3339(rejection.at)}; not asked again)"
         raise rejected(rejection.code, grant.notes.doubt, profile, since)
 
-    if not_before is not None and not_before > now:
+    if not_before is not None and not_before > now.earliest:
         raise EndpointUnavailable(
             f"the token endpoint asked for a pause until {to_rfc3339(not_before)}",
             "It is asked again by itself then; --force asks now.",
-            retry_after=not_before - now,
+            retry_after=not_before - now.earliest,
         )
 
     doubt = doubt or known_doubt(grant)
-    if doubt is not None and not patient and now - doubt.at > profile.reuse_grace:
+    if doubt is not None and not patient and now.latest - doubt.at > profile.reuse_grace:
         # Past the server's grace a second use may end the whole family, the usable ticket with it.
         raise SpendInDoubt(
             f"{doubt.holder} spent the refresh token at {to_rfc3339(doubt.at)} and its answer was lost",

@@ -52,7 +52,7 @@ class StoreGrant:
             return None
 
         # Proven first, and what it was rotated to is saved whatever else is wrong with the answer.
-        started = self.store.now()
+        started = self.store.now().earliest
         send_by = deadline.within(self.profile.request_timeout)
         answer = self.endpoint.refresh(refresh_token, client, send_by, send_by)
         deadline = Deadline.after(self.profile.claim_seconds, self.clock)
@@ -88,7 +88,7 @@ class StoreGrant:
             spent=given.fingerprint(),
             refresh_token=token,
             client=client,
-            at=self.store.now(),
+            at=self.store.now().earliest,
             version=version,
         )
         self.journal.write(entry)
@@ -106,7 +106,7 @@ class StoreGrant:
     def _write(self, refresh_token: Secret, client: ClientIdentity, version: int, deadline: Deadline) -> None:
         backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         while True:
-            document = grant_document.new_document(refresh_token, client, self.store.now())
+            document = grant_document.new_document(refresh_token, client, self.store.now().earliest)
             try:
                 self.store.write(self.profile.grant, document, version, deadline)
                 return

@@ -157,7 +157,7 @@ class Transaction:
             self.claims.release(claimed, notes.released())
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
 
-        started = self.store.now()
+        started = self.store.now().earliest
         ours = notes.doubt or Doubt(grant.refresh_token.fingerprint(), self.holder, started)
         if lock is not None:  # whoever has it after us then knows what may be under way, and until when
             lock.note_request(Request(grant.refresh_token.fingerprint(), claimed.ends.at))
@@ -168,7 +168,7 @@ class Transaction:
                 return SpendAnswer(response, started)
 
             case SpendFailure((GrantRejected() | ClientRejected()) as error, lost):
-                rejection = rejection_of(grant, self.profile, error.code, self.store.now(), self.holder)
+                rejection = rejection_of(grant, self.profile, error.code, self.store.now().earliest, self.holder)
                 after = notes.after_rejection(rejection, ours if lost else notes.doubt)
                 stands = self.claims.release(claimed, after)
                 self._emit("rejection", grant.refresh_token, "latched" if stands else "overruled", error)
@@ -177,12 +177,12 @@ class Transaction:
                 return None
 
             case SpendFailure((SpendInDoubt() | ProtocolError()) as error):
-                pause = retry_not_before(error, self.store.now())
+                pause = retry_not_before(error, self.store.now().latest)
                 self.claims.release(claimed, notes.in_doubt(ours, pause))
                 raise error
 
             case SpendFailure(error):
-                pause = retry_not_before(error, self.store.now())
+                pause = retry_not_before(error, self.store.now().latest)
                 self.claims.release(claimed, notes.after_pause(pause))
                 raise error
 
@@ -216,7 +216,7 @@ class Transaction:
             spent=grant.refresh_token.fingerprint(),
             refresh_token=refresh_token,
             client=None,
-            at=self.store.now(),
+            at=self.store.now().earliest,
             version=grant.version,
             claim=grant.notes.claim.id if grant.notes.claim else "",
         )
@@ -275,13 +275,13 @@ class Transaction:
     def _enough(self, seen: LeasedVersion, demand: Demand, patient: bool) -> LiveTicket | None:
         """What is published, if that spares us the spend."""
         wanted = Freshness.SOFT if patient else Freshness.FRESH
-        windows, now = self.profile.windows, self.store.now()
+        windows, now = self.profile.windows, self.store.now().latest
         if seen.live is None or demand.freshness(seen.live.ticket, windows, now) > wanted:
             return None
         return seen.live
 
     def _live(self, ticket: Ticket) -> LiveTicket:
-        return LiveTicket.at(ticket, self.store.now(), self.clock.monotonic())
+        return LiveTicket.at(ticket, self.store.now().latest, self.clock.monotonic())
 
     def _emit(self, kind: Kind, token: Secret, outcome: str, error: VaultTicketError | None = None) -> None:
         self.emit(token_event(kind, self.profile.name, outcome, self.holder, token, error))

@@ -39,7 +39,7 @@ def unwrap(session: VaultSession, token: Secret, deadline: Deadline) -> Ticket:
     ticket = leased_path.parse(Document(response.data)) if isinstance(response, Ok) else None
     if ticket is None:
         raise StoredDataInvalid("what was wrapped is no ticket", "Wrap one by `vault-ticket get --wrap 60s`.")
-    if not ticket.usable(session.now()):
+    if not ticket.usable(session.now().latest):
         raise StoredDataInvalid(
             f"the ticket that was wrapped ended at {to_rfc3339(ticket.expires_at)}", "Have another one wrapped."
         )
