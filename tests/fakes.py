@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vault_ticket_plugin.clock import Clock, Deadline
+from vault_ticket_plugin.clock import Clock, Deadline, Moment, RemoteClock
 from vault_ticket_plugin.errors import (
     CasMismatch,
     ClientRejected,
@@ -176,13 +176,10 @@ class FakeStore:
         self.calls: list[tuple[str, str]] = []
         self._clock = clock
         self._index = 0
-        self._said: tuple[float, float] | None = None
+        self._vault_clock = RemoteClock()
 
-    def now(self) -> float:
-        if self._said is None:
-            return self._clock.wall()
-        said, at = self._said
-        return said + self._clock.monotonic() - at
+    def now(self) -> Moment:
+        return self._vault_clock.at(self._clock.monotonic()) or Moment(self._clock.wall(), self._clock.wall())
 
     def read(self, where: Location, deadline: Deadline) -> Document:
         self._begin("read", where, deadline)
@@ -237,6 +234,7 @@ class FakeStore:
         self._end("destroy", where, deadline)
 
     def _begin(self, call: str, where: Location, deadline: Deadline) -> None:
+        self._left = self._clock.monotonic()
         self.calls.append((call, where.path))
         self.before(call, where.path)
         if deadline.passed():
@@ -246,10 +244,7 @@ class FakeStore:
         self.after(call, where.path)
         if deadline.passed():
             raise VaultUnreachable("Vault gives no answer: it took too long")
-        # The Date header has whole seconds; of several the latest is the most exact.
-        said = float(int(self.vault.time.now))
-        if self._said is None or not 0 <= self.now() - said <= 1.5:
-            self._said = (said, self._clock.monotonic())
+        self._vault_clock.read(float(int(self.vault.time.now)), self._left, self._clock.monotonic())
 
 
 @dataclass(slots=True)
@@ -350,11 +345,13 @@ class FakeEndpoint:
         self.deadline: Deadline | None = None
         self.brought: list[str] = []
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
+    def refresh(
+        self, refresh_token: Secret, client: ClientIdentity, send_by: Deadline, deadline: Deadline
+    ) -> TokenResponse:
         token = refresh_token.reveal()
         self.deadline = deadline
         self.before("spend", token)
-        if deadline.passed():
+        if send_by.passed():
             raise EndpointUnavailable("the token endpoint can't be reached: it took too long")
         fault = self.next.pop(0) if self.next else None
         if fault is not None and fault.kind == "unreachable":

@@ -36,7 +36,7 @@ def sealed(process: FakeProcess, seconds: float = 1.0) -> FakeProcess:
 
 
 def claimed_by_another(world: World) -> None:
-    claim = Claim("id", "web-9 (pid 1)", float(int(world.time.now) + 15), Secret(world.token).fingerprint())
+    claim = Claim("id", "web-9 (pid 1)", 15.0, Secret(world.token).fingerprint())
     world.note(claim=claim)
 
 

@@ -16,6 +16,7 @@ from vault_ticket_plugin.clock import Deadline, to_rfc3339
 from vault_ticket_plugin.errors import VaultUnreachable
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.host.cache import Cache
+from vault_ticket_plugin.host.claim_watch import FileWatches
 from vault_ticket_plugin.host.lock import HostLock
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import ClientIdentity, Demand, Grant, Notes, Ticket
@@ -153,14 +154,17 @@ class FakeProcess:
         self.store = host.world.vault.session(host.clock)
         self.endpoint = FakeEndpoint(host.world.server)
         self.cache = Cache(host.runtime, profile.name, "identity", "stamp", "signature", host.clock)
-        self.transaction = Transaction(profile, self.store, self.endpoint, host.journal, holder, address, host.clock)
+        self.watches = FileWatches(host.runtime, f"{address.key}.watch")
+        self.transaction = Transaction(
+            profile, self.store, self.endpoint, host.journal, self.watches, holder, address, host.clock
+        )
         self.issuer = Issuer(
             profile=profile,
             connect=lambda: self.store,
             transact=lambda: self.transaction,
             carrier=InPlace,
             cache=self.cache,
-            lock=HostLock(host.runtime, f"{profile.name}.lock"),
+            lock=HostLock(host.runtime, f"{address.key}.lock"),
             journal=host.journal,
             clock=host.clock,
         )

@@ -55,6 +55,43 @@ class Deadline(NamedTuple):
         return Backoff(self, initial, maximum)
 
 
+class Moment(NamedTuple):
+    """A moment of another clock, as far as its answers tell: between two ends, in seconds since the epoch.
+
+    What must not outlast its time, as a ticket, is judged by the later end; what must not be cut short, as a pause, by
+    the earlier.
+    """
+
+    earliest: float
+    latest: float
+
+    def later(self, seconds: float) -> Moment:
+        return Moment(self.earliest + seconds, self.latest + seconds)
+
+
+class RemoteClock:
+    """Another machine's clock, read from the Date headers of its answers, which have whole seconds.
+
+    The answer was written between the moments when its request left and when it came: so that clock is ahead of ours by
+    a number of seconds between two ends, and each reading can only bring these closer together.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: Moment | None = None
+
+    def read(self, date: float, left: float, came: float) -> None:
+        """`left`, `came`: by `Clock.monotonic()`."""
+        new = Moment(date - came, date + 1.0 - left)
+        old = self._ahead or new
+        both = Moment(max(old.earliest, new.earliest), min(old.latest, new.latest))
+        # Readings that contradict each other are of another node, or of a clock that was set: the newer one holds.
+        self._ahead = both if both.earliest <= both.latest else new
+
+    def at(self, now: float) -> Moment | None:
+        """Its time at that moment by `Clock.monotonic()`; None if nothing was read."""
+        return None if self._ahead is None else self._ahead.later(now)
+
+
 class Backoff:
     """Sleeps between tries, with full jitter: up to a bound that doubles from `initial` to `maximum` seconds."""
 

@@ -99,7 +99,7 @@ class Issuer:
         if self.journal.waits() and not self.daemon_only:
             with self.lock.queued() as turn:
                 if turn.take():
-                    self.transact().settle(deadline)
+                    self.transact().settle(deadline, turn.lock)
 
     def save_what_waits(self, deadline: Deadline) -> None:
         """The same for a caller who wants something else: what fails is logged."""
@@ -116,11 +116,13 @@ class Issuer:
             if not turn.take():
                 return
 
+            lock = turn.hand_over()
+
             def job(_caller: Waiter) -> None:
-                self.transact().settle(Deadline.after(SETTLE_SECONDS, self.clock))
+                self.transact().settle(Deadline.after(SETTLE_SECONDS, self.clock), lock)
 
             try:
-                self.carrier().carry(job, turn.hand_over(), Deadline.after(0.0, self.clock))
+                self.carrier().carry(job, lock, Deadline.after(0.0, self.clock))
             except VaultTicketError as error:
                 log.info("a refresh token waits on this host to be saved: %s", error.message)
 
@@ -234,7 +236,7 @@ class Issuer:
 
         def job(caller: Waiter) -> LiveTicket:
             try:
-                handed = self.transact().refresh(seen, demand, deadline, patient, caller)
+                handed = self.transact().refresh(seen, demand, deadline, patient, caller, lock)
             except VaultTicketError as error:
                 self._remember(error)
                 raise

@@ -189,15 +189,18 @@ class ClientIdentity(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The right to spend the grant."""
+    """The right to spend the grant. When it is over, others tell by watching it (refresh/watch.py)."""
 
     id: str
     holder: str
-    until: float
+    seconds: float
+    """How long it lasts, counted by its holder from before it was written."""
     fingerprint: str
     """Names the refresh token that its holder is about to spend."""
     at: float | None = None
-    """When it was made; None if its holder did not say."""
+    """When it was made, for people to read; None if its holder did not say."""
+    lock: str = ""
+    """Names the lock of its host under which it was made (`Held.name`); empty if its maker had none."""
 
 
 class Doubt(NamedTuple):
@@ -289,6 +292,8 @@ class Grant(NamedTuple):
     """… in which version; None if an older program's notes don't say."""
     rotation: Rotation | None = None
     """How the token came there; None if a person put it there."""
+    created_at: float | None = None
+    """Of that version."""
     cached: bool = False
     """Whether a proxy on the way answered from memory: it may be stale."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.clock import Deadline, Moment
 from vault_ticket_plugin.model import ClientIdentity, Demand, Document, LiveTicket, Location, TokenResponse
 from vault_ticket_plugin.secret import Secret
 
@@ -24,8 +24,8 @@ class KvStore(Protocol):
     configuration says).
     """
 
-    def now(self) -> float:
-        """Vault's time: as its last answer told it, carried on by this host's clock."""
+    def now(self) -> Moment:
+        """Vault's time: as its answers told it, carried on by this host's clock."""
 
     def read(self, where: Location, deadline: Deadline) -> Document:
         """After a write through this store, what is read is never older than that write."""
@@ -59,8 +59,13 @@ class KvStore(Protocol):
 class TokenEndpoint(Protocol):
     """The authorization server's token endpoint (RFC 6749 section 6)."""
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
-        """One request. EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError."""
+    def refresh(
+        self, refresh_token: Secret, client: ClientIdentity, send_by: Deadline, deadline: Deadline
+    ) -> TokenResponse:
+        """One request, sent by then or not at all; an answer is read until the deadline.
+
+        EndpointUnavailable (not spent), SpendInDoubt, GrantRejected, ClientRejected, ProtocolError.
+        """
 
     def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:
         """RFC 7009. False if no revocation URL is configured."""

@@ -48,12 +48,12 @@ def report(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
 def _by_vault(wiring: Wiring, profile: Profile, deadline: Deadline) -> Report:
     waits = _replay(wiring, profile, deadline)
     seen = leased_path.look(wiring.store, profile, deadline)
-    ticket, now = seen.ticket, wiring.store.now()
+    ticket, now = seen.ticket, wiring.store.now().latest
     level = Freshness.EXPIRED if ticket is None else profile.windows.freshness(ticket, now)
 
-    notes, problem = _grant_notes(wiring, profile, now, level > Freshness.SOFT, deadline)
+    notes, problem = _grant_notes(wiring, profile, level > Freshness.SOFT, deadline)
     problem = problem or waits or (seen.live.problem if seen.live else None) or wiring.cache(profile).failure()
-    claim = notes.claim if notes.claim is not None and notes.claim.until >= now else None
+    claim = notes.claim
     refreshed = notes.refreshed
     return Report(
         profile=profile.name,
@@ -85,7 +85,7 @@ def waiting(wiring: Wiring) -> list[str]:
 
 
 def _grant_notes(
-    wiring: Wiring, profile: Profile, now: float, patient: bool, deadline: Deadline
+    wiring: Wiring, profile: Profile, patient: bool, deadline: Deadline
 ) -> tuple[Notes, VaultTicketError | None]:
     """What the grant tells, and what is wrong with it. A reader may not see it: it is shown what it may see."""
     notes = Notes()
@@ -95,7 +95,7 @@ def _grant_notes(
         notes, rejection = grant.notes, latch(grant, profile)
         if rejection is not None:  # one that may be asked about again stands until that is done
             return notes, latched(rejection, grant, profile)
-        raise_known_failure(grant, profile, now, patient)
+        raise_known_failure(grant, profile, wiring.store.now(), patient)
     except VaultDenied:
         return Notes(), None
     except VaultTicketError as error:

@@ -27,7 +27,7 @@ from vault_ticket_plugin.places import places
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.load import Settings
-from vault_ticket_plugin.settings.profile import DEFAULT_CLAIM_TIME, Profile
+from vault_ticket_plugin.settings.profile import Profile
 
 if TYPE_CHECKING:
     from vault_ticket_plugin.ports import TokenEndpoint
@@ -89,7 +89,8 @@ class Wiring:
     @cached_property
     def claim_seconds(self) -> float:
         """How long a claim of ours lasts at most, and so a spend that nobody waits for any more."""
-        return max([one.claim_time for one in self.settings.profiles.values()], default=DEFAULT_CLAIM_TIME)
+        profiles = self.settings.profiles.values()
+        return max([one.claim_seconds for one in profiles], default=Profile.standard("any").claim_seconds)
 
     def _descriptors(self) -> list[int]:
         """What a process needs that spends for us."""
@@ -126,7 +127,7 @@ class Wiring:
         from vault_ticket_plugin.vault import wrapping
 
         ticket = wrapping.unwrap(self.session, token, deadline)
-        return LiveTicket.at(ticket, self.session.now(), self.clock.monotonic())
+        return LiveTicket.at(ticket, self.session.now().latest, self.clock.monotonic())
 
     def cache(self, profile: Profile) -> Cache:
         return Cache(
@@ -151,7 +152,7 @@ class Wiring:
             transact=functools.cache(lambda: self._transaction(profile)),
             carrier=lambda: self.carrier,
             cache=self.cache(profile),
-            lock=HostLock(self.runtime, f"{profile.name}-{grant_key}.lock"),
+            lock=HostLock(self.runtime, f"{grant_key}.lock"),
             journal=self.journal,
             clock=self.clock,
             ask_daemon=self.ask_daemon(profile),
@@ -159,6 +160,7 @@ class Wiring:
         )
 
     def _transaction(self, profile: Profile) -> Transaction:
+        from vault_ticket_plugin.host.claim_watch import FileWatches
         from vault_ticket_plugin.refresh.transaction import Transaction
 
         return Transaction(
@@ -166,6 +168,7 @@ class Wiring:
             store=self.store,
             endpoint=self.endpoint(profile),
             journal=self.journal,
+            watches=FileWatches(self.runtime, f"{self.settings.grant_key(profile)}.watch"),
             holder=self.holder,
             address=self.settings.grant_address(profile),
             clock=self.clock,

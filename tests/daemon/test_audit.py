@@ -328,7 +328,13 @@ class Answering:
     def __init__(self, status: int, plain: Mapping[str, object]) -> None:
         self._status, self._body = status, json.dumps(plain).encode()
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:  # noqa: ARG002
+    def refresh(
+        self,
+        refresh_token: Secret,  # noqa: ARG002
+        client: ClientIdentity,  # noqa: ARG002
+        send_by: Deadline,  # noqa: ARG002
+        deadline: Deadline,
+    ) -> TokenResponse:
         return token_response.read(self._status, {}, self._body, 3600.0, deadline.clock.wall())
 
     def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:  # noqa: ARG002

@@ -11,7 +11,7 @@ import pytest
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.daemon import keeper
 from vault_ticket_plugin.daemon.service import ANSWER_SECONDS
-from vault_ticket_plugin.settings.profile import DEFAULT_CLAIM_TIME
+from vault_ticket_plugin.settings.profile import Profile
 
 FOLDER = Path(__file__).parents[2] / "scripts" / "systemd"
 DOCS = Path(__file__).parents[2] / "docs" / "daemon.md"
@@ -115,7 +115,10 @@ def test_a_socket_has_the_name_that_the_daemon_knows(name: str, path: str, descr
 def test_times_of_the_unit_leave_the_daemon_its_own() -> None:
     """systemd waits longer for the end than what is under way may take, and for a sign of life than one may be late."""
     service = Unit("vault-ticket.service")["Service"]
-    assert float(service["TimeoutStopSec"]) >= keeper.ROUND_SECONDS + DEFAULT_CLAIM_TIME + ANSWER_SECONDS
+    assert (
+        float(service["TimeoutStopSec"])
+        >= keeper.ROUND_SECONDS + Profile.standard("any").claim_seconds + ANSWER_SECONDS
+    )
     assert float(service["WatchdogSec"]) / 3 >= 4 * keeper.MAX_WAIT
     assert service["Type"] == "notify"
 

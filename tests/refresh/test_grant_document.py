@@ -23,11 +23,12 @@ from vault_ticket_plugin.model import (
     Rotation,
 )
 from vault_ticket_plugin.refresh import grant_document
+from vault_ticket_plugin.refresh.watch import MAX_SECONDS, seconds_of
 from vault_ticket_plugin.secret import Secret
 
 WHERE = Location("secret", "ticket/support/grant")
 NOW = from_rfc3339("2027-01-15T08:00:00Z")
-CLAIM = Claim("id-1", "web-1 (pid 7)", NOW + 16, "f" * 16, NOW)
+CLAIM = Claim("id-1", "web-1 (pid 7)", 15.0, "f" * 16, NOW)
 DOUBT = Doubt("f" * 16, "web-1 (pid 7)", NOW)
 REJECTION = Rejection("e" * 16, "invalid_grant", NOW, "web-2 (pid 8)")
 REFRESH = Refresh(NOW, NOW + 3600, "web-1 (pid 7)", "d" * 16)
@@ -126,14 +127,6 @@ def test_a_note_that_is_not_given_is_taken_out() -> None:
     }
 
 
-def test_a_claim_never_ends_before_its_holder_thinks_so() -> None:
-    """Times are written in whole seconds, rounded up."""
-    noted = grant_document.with_notes(read({"refresh_token": "a-1"}), Notes(claim=Claim("id", "h", NOW + 0.001, "f")))
-    claim = read(noted.document).notes.claim
-    assert claim is not None
-    assert claim.until == NOW + 1
-
-
 keys = st.text(min_size=1).filter(lambda key: key not in {"refresh_token", "client_id", grant_document.NOTES_KEY})
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -152,26 +145,30 @@ def test_keys_of_others_survive_every_rewrite(others: dict[str, Any]) -> None:
     assert found == {**others, "refresh_token": "a-2", "client_id": "4711"}
 
 
-@given(notes=values | st.fixed_dictionaries({"claim": values, "in_doubt": values, "not_before": values}))
+@given(notes=values | st.fixed_dictionaries({"in_doubt": values, "not_before": values}))
 def test_notes_that_make_no_sense_count_as_not_there(notes: Any) -> None:
     """A person may have edited them; the refresh token is good all the same."""
     grant = read({"refresh_token": "a-1", grant_document.NOTES_KEY: notes})
     assert grant.refresh_token == Secret("a-1")
-    assert grant.notes.claim is None
+    assert grant.notes.doubt is None
+
+
+@given(claim=values.filter(lambda value: value is not None))
+def test_a_claim_counts_however_odd_it_is(claim: Any) -> None:
+    """Somebody may be spending."""
+    found = read({"refresh_token": "a-1", grant_document.NOTES_KEY: {"claim": claim}}).notes.claim
+    assert found is not None
+    assert seconds_of(found) == MAX_SECONDS
 
 
 @pytest.mark.parametrize(
-    "claim",
-    [
-        {"id": "i", "holder": "h", "fingerprint": "f"},
-        {"id": "i", "holder": "h", "fingerprint": "f", "until": "soon"},
-        {"id": "i", "holder": "h", "fingerprint": "f", "until": "2027-01-15T08:00:00"},
-        {"id": "i", "holder": ["h"], "fingerprint": "f", "until": "2027-01-15T08:00:00Z"},
-        {"id": "i", "holder": "h", "fingerprint": None, "until": "2027-01-15T08:00:00Z"},
-    ],
+    ("said", "believed"), [(15, 15.0), (0.1, 5.0), (1e9, 300.0), ("15", 300.0), (True, 300.0), (float("nan"), 300.0)]
 )
-def test_half_a_claim_is_none(claim: dict[str, Any]) -> None:
-    assert read({"refresh_token": "a-1", grant_document.NOTES_KEY: {"claim": claim}}).notes.claim is None
+def test_a_claims_length_is_believed_within_bounds(said: Any, believed: float) -> None:
+    claim = {"id": "i", "holder": "h", "fingerprint": "f", "seconds": said}
+    found = read({"refresh_token": "a-1", grant_document.NOTES_KEY: {"claim": claim}}).notes.claim
+    assert found is not None
+    assert seconds_of(found) == believed
 
 
 def test_a_rotated_token_takes_what_was_noted_of_the_old_one_with_it() -> None:
@@ -189,7 +186,7 @@ def test_a_seed_has_nothing_of_what_was_there() -> None:
     assert grant_document.new_document(Secret("a-1"), None, NOW, 4) == {
         "refresh_token": "a-1",
         grant_document.NOTES_KEY: {
-            "format": 1,
+            "format": 2,
             "seeded_at": "2027-01-15T08:00:00Z",
             "seeded_version": 5,
             "token": Secret("a-1").fingerprint(),

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.fakes import CLIENT
+from vault_ticket_plugin.clock import Moment
 from vault_ticket_plugin.errors import ClientRejected, EndpointUnavailable, GrantRejected, SpendInDoubt
 from vault_ticket_plugin.model import Claim, Doubt, Grant, Notes
 from vault_ticket_plugin.refresh import notes, retry
@@ -16,8 +17,8 @@ GRANT = Grant(TOKEN, None, 1, {"refresh_token": "a-1"})
 WEB_1 = "web-1 (pid 7)"
 
 
-def claimed(deadline: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
-    return GRANT._replace(notes=Notes(claim=Claim("id", WEB_1, deadline, fingerprint)))
+def claimed(at: float | None = NOW - 41, fingerprint: str = TOKEN.fingerprint()) -> Grant:
+    return GRANT._replace(notes=Notes(claim=Claim("id", WEB_1, 15.0, fingerprint, at)))
 
 
 def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
@@ -26,50 +27,43 @@ def doubted(age: float, fingerprint: str = TOKEN.fingerprint()) -> Grant:
 
 def known(grant: Grant, patient: bool = True) -> Exception | None:
     try:
-        notes.raise_known_failure(grant, PROFILE, NOW, patient)
+        notes.raise_known_failure(grant, PROFILE, Moment(NOW, NOW), patient)
     except Exception as error:  # noqa: BLE001 - which one is what the test asks
         return error
     return None
 
 
 def test_a_grant_without_notes_is_spent_without_doubt() -> None:
-    assert notes.unresolved_spend(GRANT, PROFILE, NOW) is None
+    assert notes.unresolved_spend(GRANT) is None
     assert known(GRANT, patient=False) is None
 
 
-def test_a_claim_that_ended_unreleased_leaves_its_token_in_doubt_since_it_was_made() -> None:
-    grant = claimed(NOW - 1)
-    assert notes.unresolved_spend(grant, PROFILE, NOW) == Doubt(
-        TOKEN.fingerprint(), WEB_1, NOW - 1 - PROFILE.claim_time
-    )
+def test_a_claim_that_is_over_leaves_its_token_in_doubt_since_it_was_made() -> None:
+    assert notes.unresolved_spend(claimed()) == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
 
 
-@pytest.mark.parametrize("claim_time", [15.0, 600.0])
-def test_a_doubt_begins_when_its_claim_was_made_whatever_our_own_claims_time_is(claim_time: float) -> None:
-    """The dead holder may have had another `claim_time` in its configuration."""
-    claim = Claim("id", WEB_1, NOW - 1, TOKEN.fingerprint(), at=NOW - 41)
-    found = notes.unresolved_spend(
-        GRANT._replace(notes=Notes(claim=claim)), PROFILE._replace(claim_time=claim_time), NOW
-    )
-    assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 41)
+def test_a_claim_that_does_not_say_when_was_made_with_its_version() -> None:
+    found = notes.unresolved_spend(claimed(at=None)._replace(created_at=NOW - 50))
+    assert found == Doubt(TOKEN.fingerprint(), WEB_1, NOW - 50)
 
 
-def test_a_claim_that_runs_says_nothing_yet() -> None:
-    assert notes.unresolved_spend(claimed(NOW), PROFILE, NOW) is None
+def test_a_claim_alone_is_no_doubt() -> None:
+    """Whether it is over is not for the document to tell."""
+    assert notes.known_doubt(claimed()) is None
 
 
 def test_a_doubt_about_another_token_is_no_doubt_about_this_one() -> None:
     """The dead holder had already saved what it got; only publishing and releasing is missing."""
-    assert notes.unresolved_spend(claimed(NOW - 1, "another"), PROFILE, NOW) is None
-    assert notes.unresolved_spend(doubted(5, "another"), PROFILE, NOW) is None
+    assert notes.unresolved_spend(claimed(fingerprint="another")) is None
+    assert notes.unresolved_spend(doubted(5, "another")) is None
 
 
 def test_a_noted_doubt_stays_with_whom_it_names() -> None:
     """A second holder that dies too does not hide who was first."""
     noted = doubted(100)
-    claim = Claim("id", "web-2", NOW - 1, TOKEN.fingerprint())
+    claim = Claim("id", "web-2", 15.0, TOKEN.fingerprint())
     grant = noted._replace(notes=noted.notes._replace(claim=claim))
-    found = notes.unresolved_spend(grant, PROFILE, NOW)
+    found = notes.unresolved_spend(grant)
     assert found is not None
     assert found.holder == WEB_1
 
@@ -107,7 +101,7 @@ def test_a_latched_token_is_not_asked_about_again() -> None:
 )
 def test_the_latch_holds_for_that_token_client_and_url_only(grant: Grant, profile: Profile) -> None:
     rejection = notes.rejection_of(GRANT, PROFILE, "invalid_client", NOW, "web-2")
-    notes.raise_known_failure(grant._replace(notes=Notes(rejection=rejection)), profile, NOW, patient=True)
+    notes.raise_known_failure(grant._replace(notes=Notes(rejection=rejection)), profile, Moment(NOW, NOW), patient=True)
 
 
 def test_the_latch_says_no_to_the_client_as_such() -> None:

@@ -99,7 +99,7 @@ def test_who_may_not_write_there_spends_nothing(world: World) -> None:
 def test_a_seed_overwrites_a_claim_and_every_note(world: World) -> None:
     """I5: a person does not wait for a refresh in flight, and the latch is about another token."""
     world.seed()
-    world.note(claim=Claim("id", "web-9", world.time.now + 10, "f"), not_before=world.time.now + 100)
+    world.note(claim=Claim("id", "web-9", 15.0, "f"), not_before=world.time.now + 100)
     desk(world).store_token(world.server.issue())
     assert set(world.notes()) == ALWAYS_NOTED
 

@@ -26,18 +26,26 @@ from vault_ticket_plugin.errors import (
 )
 from vault_ticket_plugin.folder import Folder
 from vault_ticket_plugin.model import Claim, Demand, Doubt, Rejection
+from vault_ticket_plugin.refresh.transaction import LOOK_MAX
+from vault_ticket_plugin.refresh.watch import MAX_JITTER, Watch, version_of
 from vault_ticket_plugin.secret import Secret
 
 GRANT, TICKET = PROFILE.grant.path, PROFILE.ticket.path
 WEB_9 = "web-9 (pid 1)"
 
 
-def claim_of_another(world: World, left: float, token: str | None = None) -> Claim:
-    """A claim by a process on another host that ends in so many seconds."""
+def claim_of_another(world: World, seconds: float = 15.0, token: str | None = None, lock: str = "") -> Claim:
+    """A claim that a process on another host has just made."""
     fingerprint = Secret(token or world.token).fingerprint()
-    claim = Claim("their-id", WEB_9, float(int(world.time.now) + left), fingerprint)
+    claim = Claim("their-id", WEB_9, seconds, fingerprint, float(int(world.time.now)), lock)
     world.note(claim=claim)
     return claim
+
+
+def dead_claim(world: World, one: FakeProcess, token: str | None = None) -> None:
+    """The same, and this process's host has watched it for longer than it lasts."""
+    claim_of_another(world, token=token)
+    one.watches.keep(Watch(version_of(world.grant()), one.host.clock.monotonic() - 1000))
 
 
 def process(world: World, host: str = "web-1") -> FakeProcess:
@@ -82,7 +90,7 @@ def test_the_claim_names_its_holder_its_beginning_its_end_and_the_token(world: W
     claim = claims[0]
     assert claim is not None
     assert (claim.holder, claim.fingerprint) == (one.holder, Secret(token).fingerprint())
-    assert PROFILE.claim_time <= claim.until - world.time.now <= PROFILE.claim_time + 2
+    assert claim.seconds == PROFILE.request_timeout + 7
     assert claim.at is not None
     assert abs(claim.at - world.time.now) <= 2
 
@@ -168,8 +176,9 @@ def test_who_takes_over_from_a_holder_that_published_and_died_leaves_no_note_tha
 
     def meanwhile(call: str, path: str) -> None:
         if (call, path) == ("read", GRANT) and not over.store.calls:
-            ended = Claim("their-id", WEB_9, world.time.now - 5, "another-token")
+            ended = Claim("their-id", WEB_9, 15.0, "another-token")
             world.note(claim=ended, refreshed=world.grant().notes.refreshed)
+            over.watches.keep(Watch(version_of(world.grant()), over.host.clock.monotonic() - 1000))
             world.put_ticket(left=3600, token="theirs")
             assert over.refresh(demand=unwanted) == "theirs"
             assert over.store.calls.count(("write", GRANT)) == 2  # it took the claim over and gave it back
@@ -182,8 +191,8 @@ def test_who_takes_over_from_a_holder_that_published_and_died_leaves_no_note_tha
 def test_after_a_holder_that_never_released_there_is_always_a_second_look(world: World) -> None:
     """It may have published and died."""
     world.seed("x-1")
-    claim_of_another(world, left=-1, token="the-one-before")
     one = process(world)
+    dead_claim(world, one, token="the-one-before")
 
     def meanwhile(call: str, path: str) -> None:
         if (call, path) == ("read", GRANT):
@@ -199,8 +208,10 @@ def test_a_second_look_that_finds_a_ticket_keeps_what_was_noted(world: World) ->
     token = world.seed()
     rejection = Rejection("another-fingerprint", "invalid_grant", world.time.now, WEB_9)
     doubt = Doubt(Secret(token).fingerprint(), WEB_9, float(int(world.time.now)))
-    world.note(claim=Claim("id", "web-8", world.time.now - 5, "another-fingerprint"), doubt=doubt, rejection=rejection)
+    claim = Claim("id", "web-8", 15.0, "another-fingerprint")
+    world.note(claim=claim, doubt=doubt, rejection=rejection)
     one = process(world)
+    one.watches.keep(Watch(version_of(world.grant()), one.host.clock.monotonic() - 1000))
 
     def meanwhile(call: str, path: str) -> None:
         if (call, path) == ("read", GRANT):
@@ -218,7 +229,7 @@ def test_a_second_look_that_finds_a_ticket_keeps_what_was_noted(world: World) ->
 
 def test_another_holders_claim_is_waited_for_and_its_ticket_used(world: World) -> None:
     world.seed()
-    claim_of_another(world, left=10)
+    claim_of_another(world)
     one = process(world)
     looks = 0
 
@@ -237,30 +248,30 @@ def test_another_holders_claim_is_waited_for_and_its_ticket_used(world: World) -
 def test_a_dead_holder_is_waited_for_no_longer_than_its_claim(world: World) -> None:
     world.seed()
     world.server.grace = 60
-    claim = claim_of_another(world, left=10)
+    claim, began = claim_of_another(world, seconds=10), world.time.now
     one = process(world)
     spent_at = []
     one.endpoint.before = lambda _call, _token: spent_at.append(world.time.now)
     assert one.refresh() == "ticket-1"
-    assert claim.until < spent_at[0] < claim.until + 3
+    assert claim.seconds <= spent_at[0] - began <= claim.seconds + MAX_JITTER + LOOK_MAX + 1
 
 
 @pytest.mark.parametrize("skew", [-3600.0, 3600.0])
-def test_the_claims_age_is_judged_by_the_servers_clock(world: World, skew: float) -> None:
+def test_a_claims_age_is_judged_by_no_wall_clock(world: World, skew: float) -> None:
     """A host whose clock is an hour off neither takes a running claim nor waits an hour for a dead one."""
     world.seed()
-    claim = claim_of_another(world, left=10)
+    claim, began = claim_of_another(world, seconds=10), world.time.now
     one = world.host("web-1", skew).process()
     spent_at = []
     one.endpoint.before = lambda _call, _token: spent_at.append(world.time.now)
     one.refresh()
-    assert claim.until < spent_at[0] < claim.until + 3
+    assert claim.seconds <= spent_at[0] - began <= claim.seconds + MAX_JITTER + LOOK_MAX + 1
     assert world.grant().notes.refreshed is not None
 
 
 def test_without_patience_nobody_is_waited_for(world: World) -> None:
     world.seed()
-    claim_of_another(world, left=10)
+    claim_of_another(world)
     one, before = process(world), world.time.now
     with pytest.raises(Busy, match="web-9"):
         one.refresh(patient=False)
@@ -269,7 +280,7 @@ def test_without_patience_nobody_is_waited_for(world: World) -> None:
 
 def test_patience_ends_with_the_callers_deadline(world: World) -> None:
     world.seed()
-    claim_of_another(world, left=1000)
+    claim_of_another(world, seconds=1000)
     one, before = process(world), world.time.now
     with pytest.raises(Busy, match="web-9") as caught:
         one.refresh(timeout=5)
@@ -662,9 +673,10 @@ def test_a_doubt_stays_with_who_had_it_first(world: World) -> None:
 def test_a_holder_that_died_is_in_doubt_by_its_claim(world: World) -> None:
     world.seed()
     world.server.refresh("a-1", CLIENT)  # what the dead one did
-    claim_of_another(world, left=-1)
+    one = process(world)
+    dead_claim(world, one)
     with pytest.raises(GrantRejected, match="web-9"):
-        process(world).refresh()
+        one.refresh()
 
 
 @pytest.mark.parametrize("fault", [Fault("not_oauth"), Fault("not_oauth", processed=True)])
@@ -780,7 +792,7 @@ def slowly(world: World, one: FakeProcess, what: tuple[str, str]) -> None:
     def after(call: str, path: str) -> None:
         if (call, path) == what and world.grant().notes.claim is not None:
             one.store.after = lambda _call, _path: None
-            world.wait(PROFILE.claim_time - PROFILE.request_timeout + 1)
+            world.wait(PROFILE.claim_seconds - PROFILE.request_timeout + 1)
 
     one.store.after = after
 
@@ -790,16 +802,16 @@ def test_a_claim_that_vault_took_too_slowly_is_made_anew(world: World) -> None:
     world.seed()
     one = process(world)
     slowly(world, one, ("write", GRANT))
-    ends: list[float] = []
+    ages: list[float] = []
 
     def before(_call: str, _token: str) -> None:
-        claim = world.grant().notes.claim
-        assert claim is not None
-        ends.append(claim.until - world.time.now)
+        written = world.grant().created_at
+        assert written is not None
+        ages.append(world.time.now - written)
 
     one.endpoint.before = before
     assert one.refresh() == "ticket-1"
-    assert ends[0] >= PROFILE.claim_time
+    assert ages[0] < 1
 
 
 def test_nothing_is_spent_where_too_little_of_the_claim_is_left(world: World) -> None:
@@ -821,7 +833,7 @@ def test_a_late_save_takes_no_claim_from_the_holder_after_us(world: World) -> No
     def takeover(call: str, path: str) -> None:
         if (call, path) == ("write", GRANT) and one.endpoint.seen:
             one.store.before = lambda _call, _path: None
-            claim_of_another(world, left=15)
+            claim_of_another(world)
 
     one.store.before = takeover
     assert one.refresh() == "ticket-1"

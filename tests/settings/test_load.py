@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vault_ticket_plugin import environment
 from vault_ticket_plugin.errors import ConfigError
 from vault_ticket_plugin.model import Location, Windows
+from vault_ticket_plugin.refresh.watch import MAX_SECONDS
 from vault_ticket_plugin.settings.load import Settings, load_settings
 from vault_ticket_plugin.settings.profile import Profile
 from vault_ticket_plugin.settings.vault import Auth
@@ -453,11 +454,18 @@ class TestProfile:
         profile = load(support(hosts=["Git.Example.org:443", "b:8443"])).profile("support")
         assert profile.hosts == ("git.example.org", "b:8443")
 
-    def test_a_claim_that_a_spend_could_outlast_is_refused(self, load: Load) -> None:
-        message = self.refused(load, request_timeout="20s", claim_time="29s").message
-        assert "profiles.support.claim_time: wanted at least 1.5 times request_timeout, here 30s" in message
-        assert load(support(request_timeout="20s", claim_time="30s")).profile("support").claim_time == 30
-        assert "claim_time" in self.refused(load, request_timeout="15s").message
+    def test_a_claim_outlasts_any_request(self, load: Load) -> None:
+        """Nothing has to be configured for that, and nothing can be configured that breaks it."""
+        assert load(support(request_timeout="90s")).profile("support").claim_seconds == 97
+        message = self.refused(load, request_timeout="5m").message
+        assert "profiles.support.request_timeout: wanted at most 4m" in message
+
+    def test_the_claim_time_of_earlier_versions_is_passed_over_with_one_warning(
+        self, load: Load, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert load(support(claim_time="15s")).profile("support").claim_seconds == 15
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "claim_time has no effect any more" in caplog.text
 
     @pytest.mark.parametrize("name", [".", "..", ".a", "-a", "a b", "a/b", "ä", "x" * 65, ""])
     def test_a_profiles_name_that_is_none_is_refused(self, load: Load, name: str) -> None:
@@ -492,7 +500,7 @@ WRONG: Mapping[str, tuple[object, ...]] = {
     **{f"profiles.support.{name}": TEXTS for name in ("client_id", "token_url", "revocation_url", "ca_cert")},
     "profiles.support.lease": (*TEXTS, "deleted"),
     **{f"profiles.support.{name}": (*SPANS, 0) for name in ("soft_window", "hard_window", "default_lifetime")},
-    **{f"profiles.support.{name}": (*SPANS, 0) for name in ("request_timeout", "claim_time")},
+    "profiles.support.request_timeout": (*SPANS, 0, "241s"),
     "profiles.support.reuse_grace": SPANS,
     "profiles.support.hosts": (
         "a",
@@ -692,7 +700,7 @@ def test_no_document_and_no_environment_brings_anything_but_settings_or_a_config
         assert found.vault.address.startswith(("http://", "https://"))
         for profile in found.profiles.values():
             assert profile.grant.kv_version == 2
-            assert profile.claim_time > profile.request_timeout
+            assert profile.request_timeout < profile.claim_seconds < MAX_SECONDS
 
 
 @given(content=st.binary(max_size=200) | st.text(st.sampled_from("[]{}=\"'\\.,#\n abc019-:TZ_")).map(str.encode))

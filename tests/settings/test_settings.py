@@ -67,7 +67,7 @@ class TestIdentity:
 
     def test_what_does_not_decide_it_leaves_it(self) -> None:
         """Windows and timeouts may be tuned without losing the cache."""
-        tuned = SUPPORT._replace(windows=Windows(60, 10), request_timeout=3.0, claim_time=9.0)
+        tuned = SUPPORT._replace(windows=Windows(60, 10), request_timeout=3.0)
         slower = SETTINGS._replace(timeout=5.0, vault=VAULT._replace(client_timeout=3.0, tls=Tls(ca_file="/ca")))
         assert SETTINGS.ticket_key(tuned) == slower.ticket_key(SUPPORT) == SETTINGS.ticket_key(SUPPORT)
 

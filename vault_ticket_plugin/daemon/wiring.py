@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.clock import Deadline
+from vault_ticket_plugin.clock import Deadline, Moment
 from vault_ticket_plugin.errors import VaultTicketError
 from vault_ticket_plugin.issuer import Issuer
 from vault_ticket_plugin.model import ClientIdentity, Demand, Document, LiveTicket, Location, TokenResponse
@@ -85,7 +85,7 @@ class _TimedStore:
         self._store = store
         self._observe = observe
 
-    def now(self) -> float:
+    def now(self) -> Moment:
         return self._store.now()
 
     def read(self, where: Location, deadline: Deadline) -> Document:
@@ -128,9 +128,11 @@ class _TimedEndpoint:
         self._endpoint = endpoint
         self._observe = observe
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
+    def refresh(
+        self, refresh_token: Secret, client: ClientIdentity, send_by: Deadline, deadline: Deadline
+    ) -> TokenResponse:
         with _timed(self._observe, "refresh"):
-            return self._endpoint.refresh(refresh_token, client, deadline)
+            return self._endpoint.refresh(refresh_token, client, send_by, deadline)
 
     def revoke(self, access_token: Secret, client: ClientIdentity | None, deadline: Deadline) -> bool:
         with _timed(self._observe, "revoke"):

@@ -64,7 +64,7 @@ def token_life(context: DoctorContext) -> Finding:
 
     told = f"it ends in {show_duration(left)}"
     if auth.method != "token":
-        least = context.profile.claim_time
+        least = context.profile.claim_seconds
         if left < least:
             return failed(f"{told}, and a refresh can take {show_duration(least)}", "Raise token_ttl of the role.")
         return passed(f"{told}; each call logs in anew")

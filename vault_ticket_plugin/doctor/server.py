@@ -55,7 +55,8 @@ def namespace(context: DoctorContext) -> Finding:
 def clock(context: DoctorContext) -> Finding:
     """This host's clock against Vault's Date, which has whole seconds: half a second stands for the rest of one."""
     context.server  # noqa: B018 - an answer of now tells Vault's time
-    skew = context.wiring.clock.wall() - context.wiring.session.now() - 0.5
+    now = context.wiring.session.now()
+    skew = context.wiring.clock.wall() - (now.earliest + now.latest) / 2
     return judge_skew(skew, "this host's clock", "Vault's", "Set this host's clock (NTP), or Vault's.")
 
 

@@ -21,7 +21,7 @@ DELETION_SLACK = 3.0
 
 
 def ticket(context: DoctorContext) -> Finding:
-    profile, now = context.profile, context.wiring.store.now()
+    profile, now = context.profile, context.wiring.store.now().latest
     found = _ticket_in(context)
     if found is not None and found.usable(now):
         left, level = show_duration(found.left(now)), profile.windows.freshness(found, now)
@@ -68,7 +68,7 @@ def lease(context: DoctorContext) -> Finding:
 
 
 def _ticket_in(context: DoctorContext) -> Ticket | None:
-    return leased_path.parse(context.ticket, context.wiring.store.now(), context.profile)
+    return leased_path.parse(context.ticket, context.wiring.store.now().latest, context.profile)
 
 
 def _deletion(profile: Profile, document: Document, found: Ticket) -> Finding | None:

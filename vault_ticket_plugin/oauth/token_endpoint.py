@@ -34,10 +34,12 @@ class HttpTokenEndpoint:
         self._profile = profile
         self._clock = clock
 
-    def refresh(self, refresh_token: Secret, client: ClientIdentity, deadline: Deadline) -> TokenResponse:
+    def refresh(
+        self, refresh_token: Secret, client: ClientIdentity, send_by: Deadline, deadline: Deadline
+    ) -> TokenResponse:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
         try:
-            response = self._post(self._profile.token_url, form | form_fields(client), deadline)
+            response = self._post(self._profile.token_url, form | form_fields(client), send_by, deadline)
         except NotSent as error:
             raise EndpointUnavailable(f"the token endpoint can't be reached: {error}", token_response.LATER) from None
         except Interrupted as error:
@@ -56,17 +58,18 @@ class HttpTokenEndpoint:
         if client is not None:
             form |= form_fields(client)
         try:
-            response = self._post(url, form, deadline)
+            response = self._post(url, form, deadline, deadline)
         except (NotSent, Interrupted) as error:
             raise EndpointUnavailable(f"the revocation endpoint can't be reached: {error}", UNREVOKED) from None
         if response.status != 200:  # RFC 7009 section 2.2: 200 for an unknown token too
             raise EndpointUnavailable(f"the revocation endpoint refuses (status {response.status})", UNREVOKED)
         return True
 
-    def _post(self, url: str, form: dict[str, str], deadline: Deadline) -> HttpResponse:
+    def _post(self, url: str, form: dict[str, str], send_by: Deadline, deadline: Deadline) -> HttpResponse:
         transport = Transport(Tls(ca_file=self._profile.ca_cert))
         try:
-            response = transport.exchange("POST", url, HEADERS, urlencode(form).encode(), deadline, deadline.left())
+            body = urlencode(form).encode()
+            response = transport.exchange("POST", url, HEADERS, body, deadline, deadline.left(), send_by)
         finally:
             transport.close()
         log.debug("POST %s: status %d", urlsplit(url)._replace(query="").geturl(), response.status)

@@ -4,7 +4,7 @@ killed or out of patience leaves, and the job goes on."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from vault_ticket_plugin.clock import Deadline
 from vault_ticket_plugin.errors import Busy
@@ -21,8 +21,27 @@ class Waiter(Protocol):
         """From here on the job goes to its own end, whoever is there: it is about to claim, or to spend."""
 
 
+class Request(NamedTuple):
+    """A request that may be under way, as its sender noted it in the lock's file."""
+
+    fingerprint: str
+    """Of the refresh token in it."""
+    ends: float
+    """By `Clock.monotonic()` of this boot."""
+
+
 class Held(Protocol):
-    """The host's lock, taken (host/lock.py)."""
+    """The host's lock, taken (host/lock.py). A claim that names it was made by a job of this host that has ended, since
+    we have the lock now."""
+
+    def name(self) -> str:
+        """Empty if it can't be told from another's: no claim then names it."""
+
+    def request(self) -> Request | None:
+        """The last one noted, unless it was crossed out."""
+
+    def note_request(self, request: Request | None) -> None:
+        """Before it is sent; None crosses it out. OSError if that can't be written: then nothing may be sent."""
 
     def close(self) -> None:
         """Give this process's hold on it up."""

@@ -38,14 +38,15 @@ from vault_ticket_plugin.settings.profile import Profile
 
 # The one key of ours in a document that belongs to a person.
 NOTES_KEY = "vault_ticket"
-# What we write, and the newest that we understand. Notes without a number are of the first format.
-FORMAT = 1
-_TIMES = {"until", "at", "expires_at"}
-# Rounded up: a claim must not end before its holder thinks so. What began is never told to have begun later.
-_ENDS = {"until", "expires_at"}
+# What we write, and the newest that we understand. Notes without a number are of the first format, in which a claim
+# tells when it ends and not how long it lasts.
+FORMAT = 2
+_TIMES = {"at", "expires_at"}
+# What began is never told to have begun later; what ends, never to end sooner.
+_ENDS = {"expires_at"}
 
 Note = Claim | Doubt | Rejection | Refresh | Rotation
-T = TypeVar("T", Claim, Doubt, Rejection, Refresh, Rotation)
+T = TypeVar("T", Doubt, Rejection, Refresh, Rotation)
 
 
 def parse(document: Document, where: Location, profile: str) -> Grant:
@@ -90,7 +91,7 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         version=document.version,
         document=document.data,
         notes=Notes(
-            claim=_note(Claim, notes.get("claim")),
+            claim=_claim(notes.get("claim")),
             doubt=_note(Doubt, notes.get("in_doubt")),
             rejection=_note(Rejection, notes.get("rejected")),
             not_before=_pause(_time(notes.get("not_before")), document.created_at),
@@ -100,6 +101,7 @@ def parse(document: Document, where: Location, profile: str) -> Grant:
         seeded_at=seeded_at or document.created_at,
         seeded_version=_number(notes.get("seeded_version")) if seeded_at else document.version,
         rotation=_rotation(notes.get("rotated"), refresh_token),
+        created_at=document.created_at,
         cached=document.cached,
     )
 
@@ -182,15 +184,32 @@ def new_document(refresh_token: Secret, client: ClientIdentity | None, now: floa
     return document
 
 
-def _plain(note: Note | None) -> dict[str, str] | None:
+def _plain(note: Note | None) -> dict[str, Any] | None:
     if note is None:
         return None
-    said = {name: value for name, value in note._asdict().items() if value is not None}
+    said = {name: value for name, value in note._asdict().items() if value not in (None, "", math.inf)}
     return {name: _written(name, value) if name in _TIMES else value for name, value in said.items()}
 
 
 def _written(name: str, time: float) -> str:
     return to_rfc3339(math.ceil(time) if name in _ENDS else time)
+
+
+def _claim(value: object) -> Claim | None:
+    """However odd it is, it counts: somebody may be spending. A length that can't be read is the longest."""
+    if value is None:
+        return None
+    found: Mapping[str, Any] = value if isinstance(value, Mapping) else {"id": str(value)}
+    seconds: Any = found.get("seconds")
+    sound = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    return Claim(
+        id=str(found.get("id", "")),
+        holder=str(found.get("holder", "")) or "somebody",
+        seconds=float(seconds) if sound else math.inf,
+        fingerprint=str(found.get("fingerprint", "")),
+        at=_time(found.get("at")),
+        lock=str(found.get("lock", "")),
+    )
 
 
 def _note(kind: type[T], value: object) -> T | None:

@@ -51,10 +51,11 @@ def look(store: KvStore, profile: Profile, deadline: Deadline) -> LeasedVersion:
     span = None
     if document.deletes_at is not None and document.created_at is not None:
         span = document.deletes_at - document.created_at
-    ticket = parse(document, store.now(), profile)
+    now = store.now().latest
+    ticket = parse(document, now, profile)
     if ticket is None and is_foreign(document, profile):
         log.warning("the ticket at %s is another grant's: each profile needs a ticket path of its own", profile.ticket)
-    live = None if ticket is None else LiveTicket.at(ticket, store.now(), deadline.clock.monotonic())
+    live = None if ticket is None else LiveTicket.at(ticket, now, deadline.clock.monotonic())
     if live is not None and DEAD_SINCE in (document.data or {}):
         live = live._replace(problem=_found_dead(document, profile))
     return LeasedVersion(live, document.version, span, document.destroyed or document.data == {})
@@ -88,7 +89,7 @@ def publish(
 
     backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
     while True:
-        remaining = float(int(ticket.left(store.now())))
+        remaining = float(int(ticket.left(store.now().latest)))
         if remaining < 1:
             return True
         wanted = remaining if profile.lease == "delete" else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault_ticket_plugin.clock import to_rfc3339
+from vault_ticket_plugin.clock import Moment, to_rfc3339
 from vault_ticket_plugin.errors import (
     ClientRejected,
     EndpointUnavailable,
@@ -20,21 +20,24 @@ from vault_ticket_plugin.settings.profile import Profile
 DEAD = "invalid_grant"
 
 
-def raise_known_failure(grant: Grant, profile: Profile, now: float, patient: bool) -> None:
-    """Raise what another call, here or on another host, has already found out."""
+def raise_known_failure(grant: Grant, profile: Profile, now: Moment, patient: bool, doubt: Doubt | None = None) -> None:
+    """Raise what another call, here or on another host, has already found out.
+
+    `doubt`: what there is beside that which the document notes, as of a dead holder's claim.
+    """
     rejection, not_before = latch(grant, profile), grant.notes.not_before
     if rejection is not None and not may_ask_again(rejection, now):
         raise latched(rejection, grant, profile)
 
-    if not_before is not None and not_before > now:
+    if not_before is not None and not_before > now.earliest:
         raise EndpointUnavailable(
             f"the token endpoint asked for a pause until {to_rfc3339(not_before)}",
             "It is asked again by itself then; --force asks now.",
-            retry_after=not_before - now,
+            retry_after=not_before - now.earliest,
         )
 
-    doubt = unresolved_spend(grant, profile, now)
-    if doubt is not None and not patient and now - doubt.at >= profile.reuse_grace:
+    doubt = doubt or known_doubt(grant)
+    if doubt is not None and not patient and now.latest - doubt.at >= profile.reuse_grace:
         # Past the server's grace a second use may end the whole family, the usable ticket with it.
         raise SpendInDoubt(
             f"{doubt.holder} spent the refresh token at {to_rfc3339(doubt.at)} and its answer was lost",
@@ -57,30 +60,32 @@ def latched(rejection: Rejection, grant: Grant, profile: Profile) -> GrantReject
     return rejected(rejection.code, grant.notes.doubt, profile, since)
 
 
-def may_ask_again(rejection: Rejection, now: float) -> bool:
+def may_ask_again(rejection: Rejection, now: Moment) -> bool:
     """A dead token is never asked about again. A refused client is, by whoever renews the latch's time first."""
-    return rejection.code != DEAD and not now - CLIENT_LATCH_SECONDS < rejection.at <= now + CLOCK_STEP
+    lately = now.earliest - CLIENT_LATCH_SECONDS < rejection.at <= now.latest + CLOCK_STEP
+    return rejection.code != DEAD and not lately
 
 
-def renewed_rejection(grant: Grant, profile: Profile, now: float) -> Rejection | None:
+def renewed_rejection(grant: Grant, profile: Profile, now: Moment) -> Rejection | None:
     """What a claim writes of the latch: whoever asks again keeps all others from asking, for as long as before."""
     found = latch(grant, profile)
     if found is None or not may_ask_again(found, now):
         return grant.notes.rejection
-    return found._replace(at=now)
+    return found._replace(at=now.earliest)
 
 
-def unresolved_spend(grant: Grant, profile: Profile, now: float) -> Doubt | None:
-    """Whether the token now in the grant may have been spent by somebody who never said how it ended."""
-    fingerprint = grant.refresh_token.fingerprint()
-    doubt, claim = grant.notes.doubt, grant.notes.claim
-    if doubt is not None and doubt.fingerprint == fingerprint:
-        return doubt
-    if claim is not None and claim.fingerprint == fingerprint and claim.until < now:
-        # If it does not say when it began, it had our own claim's time.
-        began = claim.until - profile.claim_time if claim.at is None else claim.at
-        return Doubt(fingerprint, claim.holder, began)
-    return None
+def known_doubt(grant: Grant) -> Doubt | None:
+    """What the document says about a lost answer to the token that is in it."""
+    doubt = grant.notes.doubt
+    return doubt if doubt is not None and doubt.fingerprint == grant.refresh_token.fingerprint() else None
+
+
+def unresolved_spend(grant: Grant) -> Doubt | None:
+    """The same, where the claim that is there is over: its holder never said how its spend ended, if there was one."""
+    claim, fingerprint = grant.notes.claim, grant.refresh_token.fingerprint()
+    if claim is None or claim.fingerprint != fingerprint:
+        return known_doubt(grant)
+    return known_doubt(grant) or Doubt(fingerprint, claim.holder, claim.at or grant.created_at or 0.0)
 
 
 def somebody_may_have_finished(grant: Grant, seen: LeasedVersion) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vault_ticket_plugin.clock import Deadline
-from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultUnreachable
+from vault_ticket_plugin.errors import CasMismatch, GrantMissing, VaultDenied, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.model import CLOCK_STEP, Document, Grant
 from vault_ticket_plugin.ports import KvStore
 from vault_ticket_plugin.refresh import grant_document, rotation
@@ -16,6 +16,7 @@ from vault_ticket_plugin.refresh.decide import Ruling, decide
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.refresh.journal_entry import Entry
 from vault_ticket_plugin.refresh.retry import CATCH_UP_INITIAL, CATCH_UP_MAX
+from vault_ticket_plugin.refresh.watch import Standing, Watcher
 from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Replay:
     store: KvStore
     journal: Journal
     address: GrantAddress
+    watcher: Watcher
 
     def settle(self, deadline: Deadline) -> None:
         """Save or drop what waits here for this grant, so that its token may be spent.
@@ -73,7 +75,7 @@ class Replay:
         own = [entry for entry in entries if self._is_own(entry)]
         backoff = deadline.backoff(CATCH_UP_INITIAL, CATCH_UP_MAX)
         while True:
-            document = self.store.read(where, deadline)
+            document = self._look(deadline)
             made = document.created_at or 0.0
             if not any(document.version < entry.version and made <= entry.at + CLOCK_STEP for entry in own):
                 break
@@ -87,6 +89,13 @@ class Replay:
         except GrantMissing:
             grant = None
         return _Standing(document.version, grant)
+
+    def _look(self, deadline: Deadline) -> Document:
+        try:
+            return self.store.read(self.profile.grant, deadline)
+        except VaultTicketError:
+            self.watcher.watches.forget()
+            raise
 
     def _is_own(self, entry: Entry) -> bool:
         """Whether it was made for this very document, under this very address."""
@@ -129,7 +138,7 @@ class Replay:
                     self._settled(entry, deadline)
                     return standing
 
-            if self._is_held(standing.grant, entry):
+            if standing.grant is not None and self.watcher.standing(standing.grant, entry.claim) is Standing.LIVES:
                 log.info("a refresh token waits on this host until another holder is done")
                 return standing
             try:
@@ -142,15 +151,10 @@ class Replay:
                 self._saved(entry, deadline)
                 return standing
 
-    def _is_held(self, grant: Grant | None, entry: Entry) -> bool:
-        """Whether a living holder would find its token gone."""
-        claim = grant.notes.claim if grant is not None else None
-        return claim is not None and claim.id != entry.claim and claim.until >= self.store.now()
-
     def _write(self, entry: Entry, standing: _Standing, deadline: Deadline) -> _Standing:
         where = self.profile.grant
         if entry.kind == "rotation" and standing.grant is not None:
-            saved = rotation.write(self.store, where, entry, standing.grant, deadline)
+            saved = rotation.write(self.store, where, entry, standing.grant, deadline, ended=True)
             return _Standing(saved.version, saved)
         seeded = self._seed(entry, standing.version, deadline)
         return _Standing(seeded.version, grant_document.parse(seeded, where, self.profile.name))

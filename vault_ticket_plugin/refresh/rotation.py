@@ -79,10 +79,15 @@ def _save(store: KvStore, entry: Entry, known: Grant | None, deadline: Deadline)
             known = None  # somebody edited the document, or took over our claim
 
 
-def write(store: KvStore, where: Location, entry: Entry, grant: Grant, deadline: Deadline) -> Grant:
-    """The grant with the rotated token in place of what is there."""
+def write(
+    store: KvStore, where: Location, entry: Entry, grant: Grant, deadline: Deadline, ended: bool = False
+) -> Grant:
+    """The grant with the rotated token in place of what is there. `ended`: its claim goes in the same write."""
     rotation = Rotation(entry.spent, entry.refresh_token.fingerprint(), entry.at)
-    rotated = grant_document.with_token(grant, entry.refresh_token, rotation, _doubt(grant, entry))
+    doubt = _doubt(grant, entry)
+    if ended:
+        grant = grant._replace(notes=grant.notes._replace(claim=None))
+    rotated = grant_document.with_token(grant, entry.refresh_token, rotation, doubt)
     version = store.write(where, rotated.document, grant.version, deadline)
     log.info("the rotated refresh token is saved at %s", where)
     if grant_document.by_hand(grant):

@@ -62,14 +62,15 @@ class StoreGrant:
 
         caller.commit()
         if not verify:
-            self._write(refresh_token, client, version, self.store.now(), deadline)
+            self._write(refresh_token, client, version, self.store.now().earliest, deadline)
             self.forget()
             return None
 
         # Proven first, and what it was rotated to is saved whatever else is wrong with the answer.
-        started = self.store.now()
-        answer = self.endpoint.refresh(refresh_token, client, deadline.within(self.profile.request_timeout))
-        deadline = Deadline.after(self.profile.claim_time, self.clock)
+        started = self.store.now().earliest
+        send_by = deadline.within(self.profile.request_timeout)
+        answer = self.endpoint.refresh(refresh_token, client, send_by, send_by)
+        deadline = Deadline.after(self.profile.claim_seconds, self.clock)
         self._save(refresh_token, client, version, answer, deadline)
         if answer.access_token is None:
             if answer.fault is not None:
@@ -94,7 +95,7 @@ class StoreGrant:
     def _save(
         self, given: Secret, client: ClientIdentity, version: int, answer: TokenResponse, deadline: Deadline
     ) -> None:
-        token, now = answer.refresh_token, self.store.now()
+        token, now = answer.refresh_token, self.store.now().earliest
         if token is None or token == given:
             self._write(given, client, version, now, deadline)
             self.forget()

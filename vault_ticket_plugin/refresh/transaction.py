@@ -13,13 +13,12 @@ Its steps, numbered as in docs/protocol.md, which has the reasons, and what may 
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-from vault_ticket_plugin.clock import Backoff, Clock, Deadline, to_rfc3339
+from vault_ticket_plugin.clock import Backoff, Clock, Deadline
 from vault_ticket_plugin.errors import (
-    Busy,
     ClientRejected,
     EndpointUnavailable,
     GrantRejected,
@@ -31,14 +30,15 @@ from vault_ticket_plugin.errors import (
 from vault_ticket_plugin.events import EventSink, Kind, discard, token_event
 from vault_ticket_plugin.model import Claim, Demand, Doubt, Freshness, Grant, LiveTicket, Refresh, Ticket, TokenResponse
 from vault_ticket_plugin.ports import KvStore, TokenEndpoint
-from vault_ticket_plugin.refresh import grant_document, leased_path, rotation
-from vault_ticket_plugin.refresh.carrier import Waiter
-from vault_ticket_plugin.refresh.claim import ActiveClaim, Claims
+from vault_ticket_plugin.refresh import grant_document, leased_path, rotation, watch
+from vault_ticket_plugin.refresh.carrier import Held, Waiter
+from vault_ticket_plugin.refresh.claim import ActiveClaim, Attempt, Claims, held
 from vault_ticket_plugin.refresh.journal import Journal
 from vault_ticket_plugin.refresh.leased_path import LeasedVersion
 from vault_ticket_plugin.refresh.notes import rejection_of, retry_not_before, somebody_may_have_finished
 from vault_ticket_plugin.refresh.replay import Replay
 from vault_ticket_plugin.refresh.spend import SpendFailure, spend
+from vault_ticket_plugin.refresh.watch import Watcher, Watches
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.profile import GrantAddress, Profile
 
@@ -65,6 +65,7 @@ class Transaction:
     store: KvStore
     endpoint: TokenEndpoint
     journal: Journal
+    watches: Watches
     holder: str
     """Who we are, as others read it in a claim."""
     address: GrantAddress
@@ -74,20 +75,27 @@ class Transaction:
 
     @property
     def claims(self) -> Claims:
-        return Claims(self.profile, self.store, self.holder, self.clock, self.emit)
+        return Claims(self.profile, self.store, self.watches, self.holder, self.clock, self.emit)
 
     def refresh(
-        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool, caller: Waiter
+        self,
+        seen: LeasedVersion,
+        demand: Demand,
+        deadline: Deadline,
+        patient: bool,
+        caller: Waiter,
+        lock: Held | None = None,
     ) -> LiveTicket:
         """Spend the grant, or get what somebody else's spend brought.
 
         `seen`: the leased path as last looked at (1). Without patience (a usable ticket is at hand) Busy is raised at
         once if another holder has the claim; with it, when the deadline passes. From the claim on nobody's patience
-        counts: the claim's own time bounds what is done under it.
+        counts: the claim's own time bounds what is done under it. `lock`: this host's, which is ours.
         """
+        attempt = Attempt.begin(demand, deadline, patient, caller, lock)
         while True:
             # (2) Read the grant, and (3) claim it (claim.py). Another holder may bring a ticket meanwhile.
-            brought = self._claim(seen, demand, deadline, patient, caller)
+            brought = self._claim(seen, attempt)
             if isinstance(brought, LiveTicket):
                 return brought
             claimed, seen = brought
@@ -106,7 +114,7 @@ class Transaction:
                     return published
 
             # (4) Spend. If the token is dead and a person has stored another meanwhile, begin anew with that.
-            spent = self._spend(claimed, seen)
+            spent = self._spend(claimed, seen, lock)
             if spent is None:
                 log.info("the grant was stored anew meanwhile: trying with it")
                 continue
@@ -119,42 +127,35 @@ class Transaction:
 
     # -- steps (2) and (3): the claim
 
-    def _claim(
-        self, seen: LeasedVersion, demand: Demand, deadline: Deadline, patient: bool, caller: Waiter
-    ) -> tuple[ActiveClaim, LeasedVersion] | LiveTicket:
+    def _claim(self, seen: LeasedVersion, attempt: Attempt) -> tuple[ActiveClaim, LeasedVersion] | LiveTicket:
         """Our claim and the leased path as last seen, or a ticket that another holder has published meanwhile."""
-        claim_id = secrets.token_hex(8)
-        backoff = deadline.backoff(LOOK_INITIAL, LOOK_MAX)
+        backoff = attempt.deadline.backoff(LOOK_INITIAL, LOOK_MAX)
         while True:
-            self.settle(deadline)
-            taken = self.claims.take(claim_id, demand, deadline, patient, caller)
+            self.settle(attempt.deadline, attempt.lock, attempt.late)
+            taken = self.claims.take(attempt)
             if isinstance(taken, ActiveClaim):
                 return taken, seen
-            self._wait(backoff, taken, patient)
-            seen = self._look(deadline)
-            published = self._enough(seen, demand, patient)
+            self._wait(backoff, taken, attempt.patient)
+            seen = self._look(attempt.deadline)
+            published = self._enough(seen, attempt.demand, attempt.patient)
             if published is not None:
                 return published
 
-    def settle(self, deadline: Deadline) -> None:
+    def settle(self, deadline: Deadline, lock: Held | None = None, late: float = watch.MAX_JITTER) -> None:
         """Bring into the grant what an earlier run on this host could not save there (refresh/replay.py)."""
-        Replay(self.profile, self.store, self.journal, self.address).settle(deadline)
+        watcher = Watcher(self.watches, self.clock, lock, late)
+        Replay(self.profile, self.store, self.journal, self.address, watcher).settle(deadline)
 
     def _wait(self, backoff: Backoff, taken: Claim | VaultUnreachable | None, patient: bool) -> None:
         if patient and backoff.sleep():
             return
         if isinstance(taken, VaultUnreachable):
             raise taken
-        who = taken.holder if taken else "another holder"
-        since = f" since {to_rfc3339(taken.at)}" if taken and taken.at is not None else ""
-        raise Busy(
-            f"{who} has been refreshing this ticket{since} and has not finished in time",
-            "Try again: a holder that died is waited for no longer than the claim's time.",
-        )
+        raise held(taken)
 
     # -- step (4): the request
 
-    def _spend(self, claimed: ActiveClaim, seen: LeasedVersion) -> SpendAnswer | None:
+    def _spend(self, claimed: ActiveClaim, seen: LeasedVersion, lock: Held | None) -> SpendAnswer | None:
         """The token endpoint's answer. Whatever else comes of it, the document tells how it ended.
 
         None if the token that we tried is dead, but a person has stored another.
@@ -164,40 +165,41 @@ class Transaction:
             self.claims.release(claimed, notes.released())
             raise VaultUnreachable("Vault was too slow in taking the claim; nothing was spent", "Try again.")
 
-        started = self.store.now()
+        started = self.store.now().earliest
         ours = notes.doubt or Doubt(grant.refresh_token.fingerprint(), self.holder, started)
+        self.claims.announce(claimed, lock)
         budget = claimed.ends.within(self.profile.request_timeout)
-        match spend(lambda: self._ask(grant, budget), self.profile, notes.doubt, ours, budget, self.clock):
+        ask = partial(self._ask, grant, budget, claimed.ends)
+        match spend(ask, self.profile, notes.doubt, ours, budget, self.clock):
             case TokenResponse() as response:
                 return SpendAnswer(response, started)
 
             case SpendFailure((GrantRejected() | ClientRejected()) as error, lost):
-                rejection = rejection_of(grant, self.profile, error.code, self.store.now(), self.holder)
+                rejection = rejection_of(grant, self.profile, error.code, self.store.now().earliest, self.holder)
                 after = notes.after_rejection(rejection, ours if lost else notes.doubt)
                 stands = self.claims.release(claimed, after)
                 self._emit("rejection", grant.refresh_token, "latched" if stands else "overruled", error)
                 if stands and isinstance(error, GrantRejected):
-                    leased_path.mark_dead(self.store, self.profile, seen, rejection.at, claimed.ends)
+                    leased_path.mark_dead(self.store, self.profile, seen, rejection.at, claimed.saving(self.clock))
                 if stands:
                     raise error
                 return None
 
             case SpendFailure((SpendInDoubt() | ProtocolError()) as error):
-                pause = retry_not_before(error, self.store.now())
+                pause = retry_not_before(error, self.store.now().latest)
                 self.claims.release(claimed, notes.in_doubt(ours, pause))
                 raise error
 
             case SpendFailure(error):
-                pause = retry_not_before(error, self.store.now())
+                pause = retry_not_before(error, self.store.now().latest)
                 self.claims.release(claimed, notes.after_pause(pause))
                 raise error
 
-    def _ask(self, grant: Grant, budget: Deadline) -> TokenResponse:
-        """One request."""
+    def _ask(self, grant: Grant, send_by: Deadline, deadline: Deadline) -> TokenResponse:
+        """One request, sent in time or not at all; its answer may take until the claim's end."""
+        client = grant_document.needed_client(self.profile, grant)
         try:
-            response = self.endpoint.refresh(
-                grant.refresh_token, grant_document.needed_client(self.profile, grant), budget
-            )
+            response = self.endpoint.refresh(grant.refresh_token, client, send_by, deadline)
         except VaultTicketError as error:
             self._emit("spend", grant.refresh_token, _outcome_of(error), error)
             raise
@@ -215,10 +217,10 @@ class Transaction:
         if refresh_token is None or refresh_token == grant.refresh_token:
             return grant  # a server that does not rotate
 
-        entry = rotation.entry_of(grant, refresh_token, self.profile, self.address, self.store.now())
+        entry = rotation.entry_of(grant, refresh_token, self.profile, self.address, self.store.now().earliest)
         self.journal.write(entry)
         try:
-            saved = rotation.save(self.store, self.journal, entry, grant, claimed.ends)
+            saved = rotation.save(self.store, self.journal, entry, grant, claimed.saving(self.clock))
         except VaultTicketError as error:
             self.journal.keep(entry, error)
             self._emit("save", refresh_token, "kept", error)
@@ -243,7 +245,7 @@ class Transaction:
             if saved is None:
                 log.warning("the grant was stored anew while it was refreshed: what was stored stands")
                 return self._live(ticket)._replace(shared=False)
-            live = self._publish(self._live(ticket), seen, claimed.ends, still_ours)
+            live = self._publish(self._live(ticket), seen, claimed.saving(self.clock), still_ours)
             if live.shared and live.unpublished is None:
                 refreshed = Refresh(ticket.issued_at, ticket.expires_at, self.holder, ticket.access_token.fingerprint())
 
@@ -276,13 +278,13 @@ class Transaction:
     def _enough(self, seen: LeasedVersion, demand: Demand, patient: bool) -> LiveTicket | None:
         """What is published, if that spares us the spend."""
         wanted = Freshness.SOFT if patient else Freshness.FRESH
-        windows, now = self.profile.windows, self.store.now()
+        windows, now = self.profile.windows, self.store.now().latest
         if seen.live is None or demand.freshness(seen.live.ticket, windows, now) > wanted:
             return None
         return seen.live
 
     def _live(self, ticket: Ticket) -> LiveTicket:
-        return LiveTicket.at(ticket, self.store.now(), self.clock.monotonic())
+        return LiveTicket.at(ticket, self.store.now().latest, self.clock.monotonic())
 
     def _emit(self, kind: Kind, token: Secret, outcome: str, error: VaultTicketError | None = None) -> None:
         self.emit(token_event(kind, self.profile.name, outcome, self.holder, token, error))

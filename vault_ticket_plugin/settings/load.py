@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from vault_ticket_plugin.settings.vault import VaultSettings
 
 # Below the 30 s after which an agent kills its plugin, and as long as a leader election was seen to take.
 DEFAULT_TIMEOUT = 20.0
+
+log = logging.getLogger(__name__)
 
 
 class Settings(NamedTuple):
@@ -81,6 +84,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     _check_case(path, names)
     configured = {name: profile.read(name, profiles.table(name)) for name in names}
     _check_ticket_paths(path, configured.values())
+    if any(profiles.table(name).has("claim_time") for name in names):
+        log.warning("%s: claim_time has no effect any more, since request_timeout decides it: remove it", path)
     return Settings(
         vault=vault.read(vault_table, environ, needed=socket is None),
         profiles=configured,

@@ -18,9 +18,10 @@ DEFAULT_TOKEN_URL = "https://api.socialboards.com/token"  # noqa: S105 - where t
 # All tries of one spend together. Ten times what a healthy token endpoint takes, and short enough for two
 # holders in a row to be done within the default timeout of a call.
 DEFAULT_REQUEST_TIMEOUT = 8.0
-DEFAULT_CLAIM_TIME = 15.0
-# A claim must outlast the spend, the two ends' clock steps (1 s each) and a write to Vault that is tried again.
-CLAIM_MARGIN = 1.5
+# A claim lasts 5 min at most for others (refresh/watch.py), and must outlast what is done under it.
+MAX_REQUEST_TIMEOUT = 240.0
+# What a claim lasts beyond the request: its own write, before that, and reading and saving the answer.
+CLAIM_MARGIN = 7.0
 # How long after a spend of unknown outcome the same refresh token is tried again while a usable ticket is at hand.
 # Servers with a grace usually allow a minute or less.
 DEFAULT_REUSE_GRACE = 30.0
@@ -65,11 +66,15 @@ class Profile(NamedTuple):
     windows: Windows = Windows()
     default_lifetime: float = DEFAULT_LIFETIME
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
-    claim_time: float = DEFAULT_CLAIM_TIME
     reuse_grace: float = DEFAULT_REUSE_GRACE
     hosts: tuple[str, ...] = ()
     """Who may get the ticket from a program that names the host it talks to (`host_name`); no other does."""
     allow: Allow = NOBODY_ELSE
+
+    @property
+    def claim_seconds(self) -> float:
+        """How long a claim of ours lasts."""
+        return self.request_timeout + CLAIM_MARGIN
 
     def serves(self, host: str, scheme: str = "https") -> bool:
         """Whether the ticket may go to HOST or HOST:PORT: it is one of `hosts`, and nobody can listen on the way."""
@@ -104,13 +109,13 @@ def read(name: str, table: Table) -> Profile:
         lease=table.choice("lease", LEASES[0], LEASES),
         windows=windows,
         default_lifetime=table.duration("default_lifetime", DEFAULT_LIFETIME, least=1.0),
-        request_timeout=table.duration("request_timeout", DEFAULT_REQUEST_TIMEOUT, least=0.1),
-        claim_time=table.duration("claim_time", DEFAULT_CLAIM_TIME, least=1.0),
+        request_timeout=table.duration("request_timeout", DEFAULT_REQUEST_TIMEOUT, 0.1, MAX_REQUEST_TIMEOUT),
         reuse_grace=table.duration("reuse_grace", DEFAULT_REUSE_GRACE),
         hosts=table.get("hosts", (), "", _hosts),
         allow=_allow(table.table("allow")),
     )
 
+    table.pass_over("claim_time")
     table.reject_unknown_keys()
     _check(profile, table)
     return profile
@@ -125,12 +130,6 @@ def _check(profile: Profile, table: Table) -> None:
     soft, hard = profile.windows.soft or SOFT_DEFAULT, profile.windows.hard
     if hard is not None and hard >= soft:
         raise table.error("hard_window", f"less than soft_window ({show_duration(soft)})")
-    least = profile.request_timeout * CLAIM_MARGIN
-    if profile.claim_time < least:
-        raise table.error(
-            "claim_time",
-            f"at least {CLAIM_MARGIN} times request_timeout, here {least:g}s, so that it outlasts a spend",
-        )
 
 
 def _location(table: Table, default: Location) -> Location:

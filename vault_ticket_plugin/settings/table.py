@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from vault_ticket_plugin import environment
-from vault_ticket_plugin.durations import parse_duration
+from vault_ticket_plugin.durations import parse_duration, show_duration
 from vault_ticket_plugin.errors import ConfigError
 
 T = TypeVar("T")
@@ -55,12 +56,12 @@ class Table:
     def flag(self, name: str, default: bool) -> bool:
         return self.get(name, default, "true or false", _flag)
 
-    def duration(self, name: str, default: float, least: float = 0.0) -> float:
-        return self.get(name, default, "", lambda value: _at_least(parse_duration(value), least))
+    def duration(self, name: str, default: float, least: float = 0.0, most: float = math.inf) -> float:
+        return self.get(name, default, "", lambda value: _within(parse_duration(value), least, most))
 
     def optional_duration(self, name: str) -> float | None:
         nothing: float | None = None
-        return self.get(name, nothing, "", lambda value: _at_least(parse_duration(value), 0.001))
+        return self.get(name, nothing, "", lambda value: _within(parse_duration(value), 0.001, math.inf))
 
     def choice(self, name: str, default: T, allowed: tuple[T, ...]) -> T:
         said = "one of " + ", ".join(str(one) for one in allowed)
@@ -70,6 +71,11 @@ class Table:
         nothing: Mapping[str, Any] = {}
         data = self.get(name, nothing, "a table", _table)
         return Table(self._path, f"{self._key}{name}.", data)
+
+    def pass_over(self, name: str) -> None:
+        """A key that earlier versions had, and that has no effect any more (load.py warns of it)."""
+        if name in self._data:
+            self._read.add(name)
 
     def reject_unknown_keys(self) -> None:
         for name in self._data:
@@ -136,7 +142,9 @@ def _one_of(value: object, allowed: tuple[T, ...]) -> T:
     raise ValueError
 
 
-def _at_least(seconds: float, least: float) -> float:
+def _within(seconds: float, least: float, most: float) -> float:
     if seconds < least:
-        raise ValueError(f"at least {least:g}s")
+        raise ValueError(f"at least {show_duration(least)}")
+    if seconds > most:
+        raise ValueError(f"at most {show_duration(most)}")
     return seconds

@@ -71,13 +71,16 @@ class Transport:
         body: bytes | None,
         deadline: Deadline,
         read_seconds: float,
+        send_by: Deadline | None = None,
     ) -> HttpResponse:
         """One request and its whole answer, whatever its status.
 
-        `read_seconds`: the longest silence to bear. NotSent and Interrupted as their names say.
+        `read_seconds`: the longest silence to bear. `send_by`: when it must have left, if sooner than the deadline.
+        NotSent and Interrupted as their names say.
         """
         manager = self._manager(url)
-        current = _Exchange(deadline)
+        send_by = send_by or deadline
+        current = _Exchange(send_by, deadline)
 
         with current.watched():
             try:
@@ -89,7 +92,7 @@ class Transport:
                     headers=headers,
                     body=body,
                     timeout=urllib3.Timeout(
-                        connect=min(CONNECT_SECONDS, deadline.left()) or 0.001,
+                        connect=min(CONNECT_SECONDS, send_by.left()) or 0.001,
                         read=min(read_seconds, deadline.left()) or 0.001,
                     ),
                     retries=False,
@@ -103,7 +106,8 @@ class Transport:
                         # Reads the end of the body, so that the connection can be used again, and finds a cut one.
                         content += response.read(1)
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                reason = "it took too long" if current.cut or deadline.passed() else reason_of(error)
+                late = current.cut or deadline.passed() or (not current.sent and send_by.passed())
+                reason = "it took too long" if late else reason_of(error)
                 raise (Interrupted if current.sent else NotSent)(reason) from None
 
             if not _is_sized(response):  # one that is has been found whole, however late
@@ -149,9 +153,10 @@ class Transport:
 class _Exchange:
     """What the watchdog and the connection know of one exchange in the current thread."""
 
-    __slots__ = ("cut", "deadline", "sent", "socket")
+    __slots__ = ("cut", "deadline", "send_by", "sent", "socket")
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, send_by: Deadline, deadline: Deadline) -> None:
+        self.send_by = send_by
         self.deadline = deadline
         self.sent = False
         self.cut = False
@@ -198,7 +203,7 @@ class _Bounded:
         exchange: _Exchange = _current.exchange
         if self.sock is None:
             self.connect()
-        if exchange.deadline.passed():
+        if exchange.send_by.passed():
             raise TimeoutError("it took too long")
         exchange.socket = self.sock
         exchange.sent = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vault_ticket_plugin.clock import Deadline, from_rfc3339
+from vault_ticket_plugin.clock import Deadline, Moment, from_rfc3339
 from vault_ticket_plugin.errors import CasMismatch, ConfigError, StoredDataInvalid, VaultDenied
 from vault_ticket_plugin.model import Document, Location
 from vault_ticket_plugin.vault import paths
@@ -24,7 +24,7 @@ class VaultStore:
     def __init__(self, session: VaultSession) -> None:
         self._session = session
 
-    def now(self) -> float:
+    def now(self) -> Moment:
         return self._session.now()
 
     def read(self, where: Location, deadline: Deadline) -> Document:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from vault_ticket_plugin import __version__
-from vault_ticket_plugin.clock import Clock, Deadline
+from vault_ticket_plugin.clock import Clock, Deadline, Moment, RemoteClock
 from vault_ticket_plugin.errors import ConfigError, TokenRefused, VaultDenied, VaultTicketError, VaultUnreachable
 from vault_ticket_plugin.secret import Secret
 from vault_ticket_plugin.settings.vault import VaultSettings, no_address
@@ -28,8 +28,6 @@ from vault_ticket_plugin.vault.messages import Invalid, Missing, Ok, VaultReques
 log = logging.getLogger(__name__)
 
 BACKOFF_INITIAL, BACKOFF_MAX = 0.1, 2.0
-# Two readings of a clock with whole seconds may lie so far apart and still be of one clock.
-ONE_CLOCK = 1.5
 # What a policy must allow for a call.
 CAPABILITIES = {"GET": "read", "DELETE": "delete", "LIST": "list", "PATCH": "patch"}
 
@@ -64,7 +62,7 @@ class VaultSession:
         self._lock = threading.RLock()
         self._login: Login | None = None
         self._index: str | None = None
-        self._server_time: tuple[float, float] | None = None
+        self._vault_clock = RemoteClock()
 
     # -- calls
 
@@ -93,12 +91,10 @@ class VaultSession:
             judged = self._exchange(request, self._own_token(deadline), deadline)
         return judged
 
-    def now(self) -> float:
-        """Vault's time, at most a second behind; this host's as long as Vault has not told it."""
-        if self._server_time is None:
-            return self._clock.wall()
-        time, at = self._server_time
-        return time + (self._clock.monotonic() - at)
+    def now(self) -> Moment:
+        """Vault's time, as far as its answers tell it; this host's as long as there was none."""
+        said = self._vault_clock.at(self._clock.monotonic())
+        return said or Moment(self._clock.wall(), self._clock.wall())
 
     # -- the login
 
@@ -163,6 +159,7 @@ class VaultSession:
         retried = False
         while True:
             hurried = deadline.left() < BACKOFF_MAX
+            left = self._clock.monotonic()
             try:
                 response = self._transport.exchange(
                     request.method, url, headers, content, deadline, self.settings.client_timeout
@@ -174,7 +171,7 @@ class VaultSession:
                     problem = self._no_answer(lost)
             else:
                 log.debug("%s: status %d", request, response.status)
-                self._learn(response)
+                self._learn(response, left)
                 judged = judge(response, request, self.settings.shown)
                 if isinstance(judged, Wrong):
                     raise judged.error
@@ -208,15 +205,14 @@ class VaultSession:
             headers |= {"X-Vault-Index": self._index, "X-Vault-Inconsistent": "forward-active-node"}
         return headers
 
-    def _learn(self, response: HttpResponse) -> None:
+    def _learn(self, response: HttpResponse, left: float) -> None:
+        """`left`: the moment when its request did."""
         self._index = response.headers.get("x-vault-index", self._index)
         try:
-            said = parsedate_to_datetime(response.headers["date"]).timestamp()
+            date = parsedate_to_datetime(response.headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError):
             return
-        # Whole seconds, rounded down: of several readings of one clock the latest is the most exact.
-        if self._server_time is None or not 0 <= self.now() - said <= ONE_CLOCK:
-            self._server_time = (said, self._clock.monotonic())
+        self._vault_clock.read(date, left, self._clock.monotonic())
 
 
 def refused(response: VaultResponse, doing: str) -> VaultTicketError:

@@ -36,10 +36,10 @@ def unwrap(session: VaultSession, token: Secret, deadline: Deadline) -> Ticket:
     response = session.ask(VaultRequest("POST", paths.UNWRAP, token=token), deadline)
     if isinstance(response, BadToken | Denied | Invalid):  # OpenBao says so with a 400, others with a 403
         raise _used()
-    ticket = leased_path.parse(Document(response.data), session.now()) if isinstance(response, Ok) else None
+    ticket = leased_path.parse(Document(response.data), session.now().latest) if isinstance(response, Ok) else None
     if ticket is None:
         raise StoredDataInvalid("what was wrapped is no ticket", "Wrap one by `vault-ticket get --wrap 60s`.")
-    if not ticket.usable(session.now()):
+    if not ticket.usable(session.now().latest):
         raise StoredDataInvalid(
             f"the ticket that was wrapped ended at {to_rfc3339(ticket.expires_at)}", "Have another one wrapped."
         )
